@@ -1,0 +1,57 @@
+use std::time::Duration;
+
+use plimsoll_types::{Key, Keys, Section};
+
+use crate::policy;
+
+/// How backends are chosen and when they are taken out of service.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The policy of every pool.
+    pub policy: &'static str,
+    /// Failures in a row that eject a backend.
+    pub consecutive_failures: u64,
+    /// How long a first ejection lasts; each further one twice as long.
+    pub base_ejection: Duration,
+    /// The longest ejection.
+    pub max_ejection: Duration,
+    /// Share of a pool that must be in service; below it, ejections are ignored.
+    pub panic_threshold: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            policy: policy::DEFAULT,
+            consecutive_failures: 3,
+            base_ejection: Duration::from_secs(1),
+            max_ejection: Duration::from_secs(5),
+            panic_threshold: 0.5,
+        }
+    }
+}
+
+impl Section for Config {
+    fn keys(&mut self, keys: &mut dyn Keys) {
+        let key = Key::new("policy", "How a backend is chosen among those that can serve a request.");
+        keys.choice(key, policy::NAMES, &mut self.policy);
+        let key = Key::new("consecutive_failures", "Failures in a row that take a backend out of service.");
+        keys.number(key, 1..=1_000, &mut self.consecutive_failures);
+        let key = Key::new(
+            "base_ejection_ms",
+            "How long a backend is out at first, in milliseconds; each failed return doubles it.",
+        );
+        keys.millis(key, 100..=600_000, &mut self.base_ejection);
+        let key = Key::new("max_ejection_ms", "The longest that a backend is out before it is tried again.");
+        keys.millis(key, 100..=3_600_000, &mut self.max_ejection);
+        let key = Key::new(
+            "panic_threshold",
+            "Share of a pool that must be in service; below it, ejections are ignored, because all backends failing \
+             at once is rarely the backends' fault.",
+        );
+        keys.decimal(key, 0.0..=1.0, &mut self.panic_threshold);
+        if self.max_ejection < self.base_ejection {
+            keys.wrong("max_ejection_ms", "is below base_ejection_ms".into());
+        }
+    }
+}

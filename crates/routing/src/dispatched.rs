@@ -1,0 +1,156 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_types::Instant;
+
+use crate::pace::FIXED_TOKENS;
+use crate::{Backend, Config, Pool, RequestShape};
+
+/// What an attempt says about the backend that it was made at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answered as it should.
+    Ok,
+    /// It refused the request, and was right to: nothing against it.
+    Refused,
+    /// It could not be reached.
+    Unreachable,
+    /// It failed.
+    Failed,
+    /// It was silent for too long.
+    Timeout,
+    /// It asks to be left alone for this long; nothing against it.
+    Pushback(Duration),
+}
+
+/// A request at a backend. Counted in when it is made; dropping it gives back all it counted.
+pub struct Dispatched {
+    /// Where the request is.
+    pub backend: Arc<Backend>,
+    pool: Arc<Pool>,
+    tokens: u64,
+    /// Tokens that were in the way when it left, its own included.
+    in_the_way: u64,
+    at: Instant,
+    /// What was expected, in seconds.
+    pub expected_ttft: f32,
+    started: bool,
+    probe: bool,
+    judged: bool,
+}
+
+impl Dispatched {
+    pub(crate) fn new(backend: &Arc<Backend>, pool: &Arc<Pool>, request: &RequestShape, probe: bool) -> Self {
+        let expected_ttft = backend.expected_ttft(request, pool.prior(request.now));
+        let tokens = u64::from(request.prompt_tokens + FIXED_TOKENS);
+        let queued = backend.load.enter(tokens);
+        Self {
+            backend: Arc::clone(backend),
+            pool: Arc::clone(pool),
+            tokens,
+            in_the_way: queued + tokens,
+            at: request.now,
+            expected_ttft,
+            started: false,
+            probe,
+            judged: false,
+        }
+    }
+
+    /// The name by which the backend knows the model, where that is another than callers use.
+    #[must_use]
+    pub fn alias(&self) -> Option<&str> {
+        self.backend.spec.models.iter().find(|model| model.name == self.pool.model)?.alias.as_deref()
+    }
+
+    /// The first token came: its prompt is no longer queued, and the pace is known better.
+    pub fn first_token(&mut self, now: Instant) {
+        if !self.started {
+            let elapsed = (now - self.at).as_secs_f32();
+            self.backend.pace.measured(now, self.in_the_way, elapsed);
+            self.pool.pace.measured(now, self.in_the_way, elapsed);
+        }
+        self.start();
+    }
+
+    /// The prompt is done, but when it was is not known: a plain answer came.
+    pub fn start(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.backend.load.started(self.tokens);
+        }
+    }
+
+    /// Says how the attempt went. Only the first verdict counts.
+    pub fn judge(&mut self, verdict: Verdict, now: Instant, config: &Config) {
+        if std::mem::replace(&mut self.judged, true) {
+            return;
+        }
+        let (backend, metrics) = (&self.backend, &self.backend.metrics);
+        let counter = match verdict {
+            Verdict::Ok => &metrics.ok,
+            Verdict::Refused => &metrics.refused,
+            Verdict::Unreachable => &metrics.unreachable,
+            Verdict::Failed => &metrics.failed,
+            Verdict::Timeout => &metrics.timeout,
+            Verdict::Pushback(_) => &metrics.pushback,
+        };
+        counter.increment(1);
+        match verdict {
+            Verdict::Ok | Verdict::Refused => {
+                backend.outlier.succeeded();
+            }
+            Verdict::Pushback(wait) => backend.push_back(now, wait),
+            Verdict::Unreachable | Verdict::Failed | Verdict::Timeout => {
+                if backend.outlier.failed(now, config) {
+                    metrics.ejections.increment(1);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Dispatched {
+    fn drop(&mut self) {
+        self.start();
+        self.backend.load.leave();
+        if self.probe {
+            self.backend.outlier.leave_probe();
+        }
+        if !self.judged {
+            self.backend.metrics.cancelled.increment(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::{members, shape};
+
+    fn dispatch(pool: &Arc<Pool>) -> Dispatched {
+        Dispatched::new(&pool.members[0], pool, &shape(744), false)
+    }
+
+    #[test]
+    fn a_request_that_goes_away_gives_everything_back() {
+        let pool = Arc::new(Pool::new("m", "round_robin", members(1)));
+        let load = &pool.members[0].load;
+        let mut first = dispatch(&pool);
+        let second = dispatch(&pool);
+        assert_eq!((load.in_flight(), load.queued_tokens()), (2, 2_000));
+        first.first_token(Instant::from_nanos(50_000_000));
+        assert_eq!((load.in_flight(), load.queued_tokens()), (2, 1_000));
+        drop((first, second));
+        assert_eq!((load.in_flight(), load.queued_tokens()), (0, 0));
+    }
+
+    #[test]
+    fn a_measured_pace_makes_the_next_expectation() {
+        let pool = Arc::new(Pool::new("m", "round_robin", members(1)));
+        let mut first = dispatch(&pool);
+        first.first_token(Instant::from_nanos(500_000_000));
+        drop(first);
+        let next = dispatch(&pool);
+        assert!((0.45..0.55).contains(&next.expected_ttft), "{}", next.expected_ttft);
+    }
+}

@@ -1,0 +1,35 @@
+//! Chooses the backend that will serve a request.
+//!
+//! A pick is arithmetic over a snapshot: no I/O, no clock, no lock, no allocation. The caller brings the time and the
+//! randomness, so every decision can be replayed in a test.
+//!
+//! ```text
+//!   Fleet ── pool of the model ── in service, not tried yet ──▶ Candidates ── policy ──▶ Dispatched ──▶ caller
+//!     ▲                                                                                    │
+//!     └───────── load and outcome, given back by the guard ◀───────────────────────────────┘
+//! ```
+//!
+//! What is in flight is counted at dispatch and given back when [`Dispatched`] is dropped, whatever happened. Start
+//! reading at [`policy::Policy`]; a new policy is one new file in `policy/` and one line in `policy.rs`.
+
+mod backend;
+mod candidates;
+mod config;
+mod dispatched;
+mod load;
+mod metrics;
+mod outlier;
+mod pace;
+pub mod policy;
+mod router;
+mod snapshot;
+
+pub use backend::Backend;
+pub use candidates::{Candidates, RequestShape};
+pub use config::Config;
+pub use dispatched::{Dispatched, Verdict};
+pub use load::Load;
+pub use outlier::{Outlier, Service};
+pub use pace::Pace;
+pub use router::{PickError, Router};
+pub use snapshot::{Fleet, Pool};

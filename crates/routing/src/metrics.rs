@@ -1,0 +1,45 @@
+use plimsoll_telemetry::{Counter, Gauge, catalog};
+
+/// Handles of one backend, made when it appears.
+#[derive(Clone)]
+pub(crate) struct BackendMetrics {
+    pub(crate) ejections: Counter,
+    pub(crate) ok: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) unreachable: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) timeout: Counter,
+    pub(crate) pushback: Counter,
+    pub(crate) cancelled: Counter,
+    in_flight: Gauge,
+    queued_tokens: Gauge,
+    expected_ttft: Gauge,
+    healthy: Gauge,
+}
+
+impl BackendMetrics {
+    pub(crate) fn new(backend: &str) -> Self {
+        let attempts = |outcome| catalog::ATTEMPTS.counter(&[backend, outcome]);
+        Self {
+            ejections: catalog::EJECTIONS.counter(&[backend]),
+            ok: attempts("ok"),
+            refused: attempts("refused"),
+            unreachable: attempts("unreachable"),
+            failed: attempts("failed"),
+            timeout: attempts("timeout"),
+            pushback: attempts("pushback"),
+            cancelled: attempts("cancelled"),
+            in_flight: catalog::BACKEND_IN_FLIGHT.gauge(&[backend]),
+            queued_tokens: catalog::BACKEND_QUEUED_TOKENS.gauge(&[backend]),
+            expected_ttft: catalog::BACKEND_EXPECTED_TTFT.gauge(&[backend]),
+            healthy: catalog::BACKEND_HEALTHY.gauge(&[backend]),
+        }
+    }
+
+    pub(crate) fn observe(&self, in_flight: u32, queued_tokens: u64, expected_ttft: f32, healthy: f64) {
+        self.in_flight.set(in_flight);
+        self.queued_tokens.set(queued_tokens as f64);
+        self.expected_ttft.set(f64::from(expected_ttft));
+        self.healthy.set(healthy);
+    }
+}

@@ -1,0 +1,147 @@
+//! Takes a backend out of service that fails in a row, and lets it back in one request at a time.
+//!
+//! ```text
+//!                 fails `consecutive_failures` times in a row
+//!   in service ────────────────────────────────────────────────▶ ejected ◀──────────┐
+//!       ▲                                                           │ its time is up │ fails: twice as long
+//!       │                     answers                               ▼                │
+//!       └──────────────────────────────────────────────────── probation: one request
+//! ```
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use plimsoll_types::Instant;
+
+use crate::Config;
+
+/// What may be sent to a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Everything.
+    Open,
+    /// One request, to see whether it works again.
+    Probation,
+    /// Nothing.
+    Ejected,
+}
+
+/// The passive health of one backend. Hot path: no allocation, no lock, no await.
+#[derive(Debug, Default)]
+pub struct Outlier {
+    failures: AtomicU32,
+    ejections: AtomicU32,
+    /// Nanoseconds until when it is ejected; 0 in service.
+    until: AtomicU64,
+    probing: AtomicBool,
+}
+
+impl Outlier {
+    /// What may be sent at `now`.
+    #[must_use]
+    pub fn service(&self, now: Instant) -> Service {
+        match self.until.load(Relaxed) {
+            0 => Service::Open,
+            until if now.as_nanos() < until || self.probing.load(Relaxed) => Service::Ejected,
+            _ => Service::Probation,
+        }
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Relaxed)
+    }
+
+    /// Takes the one place of a backend in probation; false if somebody has it.
+    pub(crate) fn take_probe(&self) -> bool {
+        !self.probing.swap(true, Relaxed)
+    }
+
+    /// Gives the place back without a verdict: the request went away.
+    pub(crate) fn leave_probe(&self) {
+        self.probing.store(false, Relaxed);
+    }
+
+    /// It answered. True if that brings it back into service.
+    pub(crate) fn succeeded(&self) -> bool {
+        // Reading first keeps the line shared while all is well.
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+        }
+        if self.until.load(Relaxed) == 0 {
+            return false;
+        }
+        self.ejections.store(0, Relaxed);
+        self.until.swap(0, Relaxed) != 0
+    }
+
+    /// It failed. True if that takes it out of service.
+    pub(crate) fn failed(&self, now: Instant, config: &Config) -> bool {
+        let failures = self.failures.fetch_add(1, Relaxed) + 1;
+        let until = self.until.load(Relaxed);
+        let probation_failed = until != 0 && now.as_nanos() >= until;
+        if !probation_failed && (until != 0 || u64::from(failures) < config.consecutive_failures) {
+            return false;
+        }
+        let times = self.ejections.fetch_add(1, Relaxed).min(16);
+        let wait = Duration::min(config.base_ejection * 2_u32.pow(times), config.max_ejection);
+        let next = (now + wait).as_nanos().max(1);
+        self.until.compare_exchange(until, next, Relaxed, Relaxed).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn three_failures_in_a_row_eject_and_one_success_brings_back() {
+        let (outlier, config) = (Outlier::default(), Config::default());
+        assert!(!outlier.failed(at(0), &config));
+        assert!(!outlier.failed(at(0), &config));
+        assert!(outlier.failed(at(0), &config));
+        assert_eq!(outlier.service(at(1)), Service::Ejected);
+        assert_eq!(outlier.service(at(1_000)), Service::Probation);
+        assert!(outlier.take_probe());
+        assert!(!outlier.take_probe());
+        assert_eq!(outlier.service(at(1_000)), Service::Ejected);
+        assert!(outlier.succeeded());
+        outlier.leave_probe();
+        assert_eq!(outlier.service(at(1_000)), Service::Open);
+    }
+
+    #[test]
+    fn a_success_between_failures_starts_the_count_again() {
+        let (outlier, config) = (Outlier::default(), Config::default());
+        for _ in 0..10 {
+            outlier.failed(at(0), &config);
+            outlier.failed(at(0), &config);
+            outlier.succeeded();
+        }
+        assert_eq!(outlier.service(at(0)), Service::Open);
+    }
+
+    #[test]
+    fn each_failed_probation_doubles_the_ejection_up_to_its_limit() {
+        let (outlier, config) = (Outlier::default(), Config::default());
+        let mut now = at(0);
+        for _ in 0..3 {
+            outlier.failed(now, &config);
+        }
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            let begin = now;
+            while outlier.service(now) == Service::Ejected {
+                now += Duration::from_millis(100);
+            }
+            waits.push((now - begin).as_millis());
+            assert!(outlier.failed(now, &config));
+        }
+        assert_eq!(waits, [1_000, 2_000, 4_000, 5_000, 5_000]);
+    }
+}

@@ -1,0 +1,54 @@
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use crate::policy::Policy;
+use crate::{Candidates, RequestShape};
+
+/// Samples two backends and takes the one expected to answer first.
+///
+/// Asking two instead of all keeps gateways that share a stale view from sending their next requests to the same
+/// backend, and costs the same for ten backends as for ten thousand (Mitzenmacher, "The Power of Two Choices in
+/// Randomized Load Balancing", 2001).
+#[derive(Debug, Default)]
+pub struct PowerOfTwo;
+
+impl Policy for PowerOfTwo {
+    fn pick(&self, request: &RequestShape, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
+        let count = candidates.len();
+        if count == 1 {
+            return 0;
+        }
+        let a = rng.random_range(0..count);
+        // One of the others: shifting past `a` keeps the two apart.
+        let b = (a + rng.random_range(1..count)) % count;
+        if candidates.expected_ttft(a, request) <= candidates.expected_ttft(b, request) { a } else { b }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::{members, rng, shape};
+
+    #[test]
+    fn the_worst_of_all_is_never_taken() {
+        let members = members(5);
+        members[3].load.enter(1_000_000);
+        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        let mut rng = rng();
+        for _ in 0..1_000 {
+            assert_ne!(PowerOfTwo.pick(&shape(10), candidates, &mut rng), 3);
+        }
+    }
+
+    #[test]
+    fn equals_share_evenly() {
+        let members = members(4);
+        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        let (mut rng, mut counts) = (rng(), [0_u32; 4]);
+        for _ in 0..8_000 {
+            counts[PowerOfTwo.pick(&shape(10), candidates, &mut rng)] += 1;
+        }
+        assert!(counts.iter().all(|count| (1_800..2_200).contains(count)), "{counts:?}");
+    }
+}

@@ -1,0 +1,316 @@
+//! Every metric: name, labels, buckets. Nothing is recorded under a name that is not here.
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata};
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Observations in buckets.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name as Prometheus sees it.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Type,
+    /// One sentence for the reference and for `# HELP`.
+    pub help: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// Upper bounds of its buckets, for a histogram.
+    pub buckets: &'static [f64],
+}
+
+const METADATA: Metadata<'static> = Metadata::new("plimsoll", Level::INFO, None);
+
+impl Metric {
+    const fn counter_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { name, kind: Type::Counter, help, labels, buckets: &[] }
+    }
+
+    const fn gauge_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { name, kind: Type::Gauge, help, labels, buckets: &[] }
+    }
+
+    const fn histogram_of(
+        name: &'static str,
+        labels: &'static [&'static str],
+        buckets: &'static [f64],
+        help: &'static str,
+    ) -> Self {
+        Self { name, kind: Type::Histogram, help, labels, buckets }
+    }
+
+    /// A handle of this counter for these label values, in the order of [`Metric::labels`].
+    #[must_use]
+    pub fn counter(&self, values: &[&str]) -> Counter {
+        debug_assert_eq!(self.kind, Type::Counter, "{}", self.name);
+        metrics::with_recorder(|recorder| recorder.register_counter(&self.key(values), &METADATA))
+    }
+
+    /// A handle of this gauge for these label values.
+    #[must_use]
+    pub fn gauge(&self, values: &[&str]) -> Gauge {
+        debug_assert_eq!(self.kind, Type::Gauge, "{}", self.name);
+        metrics::with_recorder(|recorder| recorder.register_gauge(&self.key(values), &METADATA))
+    }
+
+    /// A handle of this histogram for these label values.
+    #[must_use]
+    pub fn histogram(&self, values: &[&str]) -> Histogram {
+        debug_assert_eq!(self.kind, Type::Histogram, "{}", self.name);
+        metrics::with_recorder(|recorder| recorder.register_histogram(&self.key(values), &METADATA))
+    }
+
+    fn key(&self, values: &[&str]) -> Key {
+        assert_eq!(values.len(), self.labels.len(), "{} has the labels {:?}", self.name, self.labels);
+        let labels: Vec<Label> =
+            self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+        Key::from_parts(self.name, labels)
+    }
+}
+
+/// Time to first token: vLLM's bounds up to 160 s, which begin like those of OpenTelemetry's GenAI conventions.
+pub const TTFT_BUCKETS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0,
+];
+/// Gap between tokens: down to 1 ms, since a GB200 writes one each 3 to 10 ms.
+pub const ITL_BUCKETS: &[f64] = &[
+    0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.4, 0.8,
+    1.6, 3.2,
+];
+/// Whole requests.
+pub const DURATION_BUCKETS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0,
+    120.0, 240.0, 480.0, 960.0, 1920.0,
+];
+/// What the gateway itself adds.
+pub const OVERHEAD_BUCKETS: &[f64] = &[
+    1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.1,
+];
+
+/// Requests by what became of them.
+pub const REQUESTS: Metric = Metric::counter_of(
+    "plimsoll_requests_total",
+    &["route", "model", "outcome"],
+    "Requests by route, model and outcome (ok, client_error, backend_error, timeout, cancelled).",
+);
+/// Requests that never reached a backend.
+pub const REFUSALS: Metric = Metric::counter_of(
+    "plimsoll_refusals_total",
+    &["reason"],
+    "Requests refused before a backend was picked, by reason.",
+);
+/// Requests being served.
+pub const IN_FLIGHT: Metric =
+    Metric::gauge_of("plimsoll_requests_in_flight", &["model"], "Requests being served.");
+/// Time to first token.
+pub const TTFT: Metric = Metric::histogram_of(
+    "plimsoll_ttft_seconds",
+    &["model"],
+    TTFT_BUCKETS,
+    "From the arrival of a streamed request to its first content, reasoning or tool delta.",
+);
+/// Gap between tokens.
+pub const ITL: Metric = Metric::histogram_of(
+    "plimsoll_itl_seconds",
+    &["model"],
+    ITL_BUCKETS,
+    "Gap between two events with tokens, where the client was waiting for the backend.",
+);
+/// Whole requests.
+pub const DURATION: Metric = Metric::histogram_of(
+    "plimsoll_request_duration_seconds",
+    &["route", "model"],
+    DURATION_BUCKETS,
+    "From the arrival of a request to the end of its answer.",
+);
+/// What the gateway adds.
+pub const OVERHEAD: Metric = Metric::histogram_of(
+    "plimsoll_overhead_seconds",
+    &["model"],
+    OVERHEAD_BUCKETS,
+    "From the arrival of a request to its dispatch: what the gateway itself adds before the backend.",
+);
+/// Tokens by type.
+pub const TOKENS: Metric = Metric::counter_of(
+    "plimsoll_tokens_total",
+    &["model", "type"],
+    "Tokens as backends report them: input, output, and cached (a part of input).",
+);
+/// Picks.
+pub const PICKS: Metric = Metric::counter_of(
+    "plimsoll_picks_total",
+    &["model", "policy", "cloud", "region", "backend"],
+    "Backends picked, by policy and place.",
+);
+/// Attempts and how they ended.
+pub const ATTEMPTS: Metric = Metric::counter_of(
+    "plimsoll_attempts_total",
+    &["backend", "outcome"],
+    "Attempts by backend and outcome (ok, refused, unreachable, failed, timeout, pushback, cancelled).",
+);
+/// Second tries.
+pub const RETRIES: Metric = Metric::counter_of(
+    "plimsoll_retries_total",
+    &["model", "reason"],
+    "Attempts made after another had failed, by why it failed (unreachable is free of the retry budget).",
+);
+/// Second tries that the budget did not allow.
+pub const RETRIES_DENIED: Metric = Metric::counter_of(
+    "plimsoll_retries_denied_total",
+    &["model"],
+    "Failed attempts that were not tried again because the retry budget was spent.",
+);
+/// Streams that broke.
+pub const BROKEN_STREAMS: Metric = Metric::counter_of(
+    "plimsoll_broken_streams_total",
+    &["model"],
+    "Streams that ended with an error event after their first token.",
+);
+/// Requests at a backend.
+pub const BACKEND_IN_FLIGHT: Metric =
+    Metric::gauge_of("plimsoll_backend_in_flight", &["backend"], "Requests at a backend.");
+/// Prompt tokens at a backend that wait for their first token.
+pub const BACKEND_QUEUED_TOKENS: Metric = Metric::gauge_of(
+    "plimsoll_backend_queued_tokens",
+    &["backend"],
+    "Prompt tokens dispatched to a backend whose first token has not come yet (estimated).",
+);
+/// What routing expects of a backend.
+pub const BACKEND_EXPECTED_TTFT: Metric = Metric::gauge_of(
+    "plimsoll_backend_expected_ttft_seconds",
+    &["backend"],
+    "Expected time to first token of a 1,000-token prompt sent to a backend now.",
+);
+/// Whether a backend is in service.
+pub const BACKEND_HEALTHY: Metric = Metric::gauge_of(
+    "plimsoll_backend_healthy",
+    &["backend"],
+    "1 in service, 0.5 in probation, 0 ejected.",
+);
+/// Ejections.
+pub const EJECTIONS: Metric = Metric::counter_of(
+    "plimsoll_ejections_total",
+    &["backend"],
+    "Times that a backend was taken out of service for failing in a row.",
+);
+/// Connections to backends.
+pub const UPSTREAM_CONNECTIONS: Metric =
+    Metric::gauge_of("plimsoll_upstream_connections", &["backend"], "Open connections to a backend.");
+/// Connections made.
+pub const UPSTREAM_CONNECTS: Metric = Metric::counter_of(
+    "plimsoll_upstream_connects_total",
+    &["backend", "outcome"],
+    "Connections made to a backend, by outcome (ok, failed).",
+);
+/// Connections of clients.
+pub const CLIENT_CONNECTIONS: Metric =
+    Metric::gauge_of("plimsoll_client_connections", &["core"], "Open client connections of a core.");
+/// Configuration reloads.
+pub const RELOADS: Metric = Metric::counter_of(
+    "plimsoll_config_reloads_total",
+    &["outcome"],
+    "Configuration reloads, by outcome (applied, refused).",
+);
+/// Build information.
+pub const BUILD_INFO: Metric =
+    Metric::gauge_of("plimsoll_build_info", &["version"], "Always 1; the label says what runs.");
+/// CPU time.
+pub const PROCESS_CPU: Metric =
+    Metric::gauge_of("process_cpu_seconds_total", &[], "CPU time of the process, user and system.");
+/// Resident memory.
+pub const PROCESS_MEMORY: Metric =
+    Metric::gauge_of("process_resident_memory_bytes", &[], "Resident memory of the process.");
+/// Open file descriptors.
+pub const PROCESS_FDS: Metric = Metric::gauge_of("process_open_fds", &[], "Open file descriptors.");
+/// Limit of file descriptors.
+pub const PROCESS_MAX_FDS: Metric =
+    Metric::gauge_of("process_max_fds", &[], "File descriptors that the process may open.");
+/// When the process began.
+pub const PROCESS_START: Metric = Metric::gauge_of(
+    "process_start_time_seconds",
+    &[],
+    "When the process began, in seconds of Unix time.",
+);
+
+/// All of them, in the order of the reference.
+pub const ALL: &[Metric] = &[
+    REQUESTS,
+    REFUSALS,
+    IN_FLIGHT,
+    TTFT,
+    ITL,
+    DURATION,
+    OVERHEAD,
+    TOKENS,
+    PICKS,
+    ATTEMPTS,
+    RETRIES,
+    RETRIES_DENIED,
+    BROKEN_STREAMS,
+    BACKEND_IN_FLIGHT,
+    BACKEND_QUEUED_TOKENS,
+    BACKEND_EXPECTED_TTFT,
+    BACKEND_HEALTHY,
+    EJECTIONS,
+    UPSTREAM_CONNECTIONS,
+    UPSTREAM_CONNECTS,
+    CLIENT_CONNECTIONS,
+    RELOADS,
+    BUILD_INFO,
+    PROCESS_CPU,
+    PROCESS_MEMORY,
+    PROCESS_FDS,
+    PROCESS_MAX_FDS,
+    PROCESS_START,
+];
+
+/// The reference `docs/metrics.md`, written from the catalogue.
+#[must_use]
+pub fn reference() -> String {
+    let mut out = String::from(
+        "# Metrics\n\nWritten from the catalogue in `crates/telemetry/src/catalog.rs` by `make docs`; `make test` holds \
+         it to the code.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for metric in ALL {
+        let kind = match metric.kind {
+            Type::Counter => "counter",
+            Type::Gauge => "gauge",
+            Type::Histogram => "histogram",
+        };
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        out.push_str(&format!("| `{}` | {kind} | {} | {} |\n", metric.name, labels.join(", "), metric.help));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_say_their_unit() {
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            match metric.kind {
+                Type::Counter => assert!(metric.name.ends_with("_total"), "{}", metric.name),
+                Type::Histogram => assert!(metric.name.ends_with("_seconds"), "{}", metric.name),
+                Type::Gauge => {}
+            }
+            assert!(metric.buckets.is_sorted(), "{}", metric.name);
+            assert_eq!(metric.buckets.is_empty(), metric.kind != Type::Histogram, "{}", metric.name);
+        }
+    }
+}

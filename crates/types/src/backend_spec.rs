@@ -1,0 +1,38 @@
+use crate::Locality;
+
+/// One running instance of an engine, as the configuration or a source of backends describes it.
+///
+/// How to reach it is the business of the engine that talks to it; this is what routing and operators want to know.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BackendSpec {
+    /// Its name: unique in the fleet, a metric label, never shown to callers.
+    pub name: String,
+    /// Where it is.
+    pub locality: Locality,
+    /// What it computes on, such as `H200`; empty where not said.
+    pub accelerator: String,
+    /// The models that it serves.
+    pub models: Vec<ServedModel>,
+    /// Requests that it may work on at a time.
+    pub max_in_flight: u32,
+    /// What tells this backend from another of the same name: its address and how to talk to it. Two specs that
+    /// differ here are two backends, which share nothing that was learned.
+    pub identity: String,
+}
+
+/// A model of a backend, by the name callers use and the name that backend uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedModel {
+    /// What callers put into `model`.
+    pub name: String,
+    /// What the backend calls it, where that differs (a deployment, a path, a LoRA adapter).
+    pub alias: Option<String>,
+}
+
+impl ServedModel {
+    /// A model whose name at the backend is the name that callers use.
+    #[must_use]
+    pub fn plain(name: impl Into<String>) -> Self {
+        Self { name: name.into(), alias: None }
+    }
+}

@@ -1,0 +1,142 @@
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{Instant, Text};
+
+/// What is asked of a model: one of the routes of the OpenAI API, or Anthropic's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completion,
+    /// `/v1/embeddings`
+    Embedding,
+    /// `/v1/responses`
+    Response,
+    /// `/v1/rerank`
+    Rerank,
+    /// `/v1/score`
+    Score,
+    /// `/v1/tokenize`
+    Tokenize,
+    /// `/v1/detokenize`
+    Detokenize,
+    /// `/v1/messages`
+    Message,
+}
+
+impl Kind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 9] = [
+        Self::Chat,
+        Self::Completion,
+        Self::Embedding,
+        Self::Response,
+        Self::Rerank,
+        Self::Score,
+        Self::Tokenize,
+        Self::Detokenize,
+        Self::Message,
+    ];
+
+    /// The path of its route, the same towards callers and backends.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Completion => "/v1/completions",
+            Self::Embedding => "/v1/embeddings",
+            Self::Response => "/v1/responses",
+            Self::Rerank => "/v1/rerank",
+            Self::Score => "/v1/score",
+            Self::Tokenize => "/v1/tokenize",
+            Self::Detokenize => "/v1/detokenize",
+            Self::Message => "/v1/messages",
+        }
+    }
+
+    /// The value of the metric label `route`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completion => "completions",
+            Self::Embedding => "embeddings",
+            Self::Response => "responses",
+            Self::Rerank => "rerank",
+            Self::Score => "score",
+            Self::Tokenize => "tokenize",
+            Self::Detokenize => "detokenize",
+            Self::Message => "messages",
+        }
+    }
+
+    /// Whether an answer of this kind may be a stream of events.
+    #[must_use]
+    pub const fn streams(self) -> bool {
+        matches!(self, Self::Chat | Self::Completion | Self::Response | Self::Message)
+    }
+}
+
+/// Who pays: what an API key stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its name in the configuration, for log lines.
+    pub name: String,
+}
+
+/// A change to a body that has a reason: put `text` in the place of the bytes at `at`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Splice {
+    /// Where in the body as received; empty where the text is only put in.
+    pub at: Range<usize>,
+    /// What comes there.
+    pub text: &'static str,
+}
+
+/// What the way through the house needs to know of a request, read from it without building the document.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    /// The caller's request id, or one made here: 1 to 128 visible ASCII characters.
+    pub id: Text,
+    /// What is asked.
+    pub kind: Kind,
+    /// The model, by the caller's name for it.
+    pub model: Text,
+    /// Where in the body the value of `model` stands, quotes included.
+    pub model_at: Range<usize>,
+    /// Whether the answer is to be a stream of events.
+    pub stream: bool,
+    /// How to ask the backend for usage figures in a stream whose caller did not ask; its chunk is taken out again.
+    pub ask_usage: Option<Splice>,
+    /// Prompt tokens, estimated from the length of the prompt's text.
+    pub prompt_tokens: u32,
+    /// The limit that the caller put on the answer, in tokens.
+    pub max_tokens: Option<u32>,
+    /// Who pays; `None` where no keys are configured.
+    pub tenant: Option<Arc<Tenant>>,
+    /// When the caller stops waiting for a plain answer.
+    pub deadline: Option<Instant>,
+    /// The longest silence that the caller's client bears: before the first byte of a stream, and in its gaps.
+    pub patience: Option<Duration>,
+    /// Header fields of the caller that a backend may see, already checked, as `name: value` lines of an HTTP/1 head.
+    pub forward: Forward,
+    /// When the whole of the request had arrived.
+    pub received: Instant,
+}
+
+/// Header fields of the caller that go to the backend: a short list of known names.
+pub type Forward = Vec<(&'static str, Text)>;
+
+/// A request inside the house: its body as received, and the envelope.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What was read from it.
+    pub envelope: Envelope,
+    /// The JSON body, byte for byte.
+    pub body: Bytes,
+}
