@@ -13,8 +13,8 @@ from gguf import GGUFWriter, LlamaFileType, TokenType
 
 SEED = 7
 DIM, LAYERS, HEADS, FFN, CONTEXT = 256, 2, 4, 512, 8192
-ALLOWED = 20.0  # score of a word the grammar allows; the random part of a score has a deviation of about one
-SWAY = 2.0  # how loud the random layers are beside the last word
+ALLOWED = 14.0  # score of a word the grammar allows, before scaling; what the context adds has a deviation of one
+SWAY = 1.5  # how loud the random layers are beside the last word
 
 END = "<end>"  # the model ends its turn
 CONTROL = ["<start>", END]
@@ -26,13 +26,14 @@ GRAMMAR = {
     "actor": (" gateway| backend| router| engine| balancer| scheduler| region", "verb"),
     "verb": (" takes| keeps| moves| counts| streams| batches| returns| sends", "article"),
     "article": (" the| a| every| its| one", "thing"),
-    "thing": (" request| prompt| token| queue| answer| batch| slot| cache", "link stop"),
+    "thing": (" request| prompt| token| queue| reply| batch| slot| cache", "link stop"),
     "link": (" and| while", "rearticle"),
     "rearticle": (" this| that| another", "actor"),
     "stop": (".", "reopening end"),
     "end": (END, ""),
 }
-WORDS = {word: name for name, (words, _) in GRAMMAR.items() for word in words.split("|")}
+WORDS = [word for words, _ in GRAMMAR.values() for word in words.split("|")]
+AXES = 1 + len(WORDS)  # dimensions that tell the last word; the first stands for all that is no word of the grammar
 
 TEMPLATE = (
     "{% for message in messages %}[{{ message.role }}] {{ message.content or '' }}\n{% endfor %}"
@@ -87,25 +88,22 @@ def successors(tokens):
     return table
 
 
-def embeddings(tokens, random):
-    """A direction of its own for each word of the grammar and a common one, slightly varied, for all other tokens."""
-    directions = np.linalg.qr(random.standard_normal((DIM, DIM)))[0]
-    rows = directions[0] + 0.4 * random.standard_normal((len(tokens), DIM)) / np.sqrt(DIM)
-    for place, word in enumerate(WORDS):
-        rows[token_of(word, tokens)] = directions[1 + place]
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def embeddings(tokens, axes, random):
+    """The last word as a one on its axis, and a random direction in the dimensions that carry the context."""
+    rows = np.zeros((len(tokens), DIM))
+    for token, axis in axes.items():
+        rows[token, axis] = 1
+    rows[:, AXES:] = random.standard_normal((len(tokens), DIM - AXES)) / np.sqrt(DIM - AXES)
+    return rows
 
 
-def output_rows(tokens, embedded, random):
-    """Scores: high for what may follow the last token, and a random part that reads the whole residual."""
-    rows = random.standard_normal((len(tokens), DIM))
-    common = embedded[: len(byte_letters())].mean(axis=0)
-    openings = [token_of(word, tokens) for word in GRAMMAR["opening"][0].split("|")]
-    rows[openings] += ALLOWED * common / np.linalg.norm(common)
+def output_rows(tokens, axes, random):
+    """Scores: high for what may follow the last word, else and among those as the context has it."""
+    rows = np.zeros((len(tokens), DIM))
+    rows[:, AXES:] = random.standard_normal((len(tokens), DIM - AXES))
     for token, following in successors(tokens).items():
-        if following != openings:
-            rows[following] += ALLOWED * embedded[token]
-    return rows / np.sqrt(DIM)
+        rows[following, axes[token]] = ALLOWED
+    return rows / np.sqrt(DIM)  # the last normalisation stretches the residual to that length
 
 
 def tensors(tokens):
@@ -115,21 +113,25 @@ def tensors(tokens):
     def dense(rows, columns, scale=1.0):
         return random.standard_normal((rows, columns)) * scale / np.sqrt(columns)
 
-    embedded = embeddings(tokens, random)
-    weights = {"token_embd.weight": embedded, "output_norm.weight": np.ones(DIM)}
-    weights["output.weight"] = output_rows(tokens, embedded, random)
-    loud = SWAY / np.sqrt(DIM)  # the embedding of a token has length one
+    def context_only(weight):
+        weight[:AXES] = 0  # the axes keep the last word and nothing else
+        return weight
+
+    axes = dict.fromkeys(range(len(tokens)), 0)
+    axes.update((token_of(word, tokens), 1 + place) for place, word in enumerate(WORDS))
+    weights = {"token_embd.weight": embeddings(tokens, axes, random), "output_norm.weight": np.ones(DIM)}
+    weights["output.weight"] = output_rows(tokens, axes, random)
     for layer in range(LAYERS):
         block = f"blk.{layer}."
         weights[block + "attn_norm.weight"] = np.ones(DIM)
         weights[block + "attn_q.weight"] = dense(DIM, DIM, 2.0)
         weights[block + "attn_k.weight"] = dense(DIM, DIM, 2.0)
         weights[block + "attn_v.weight"] = dense(DIM, DIM)
-        weights[block + "attn_output.weight"] = dense(DIM, DIM, loud)
+        weights[block + "attn_output.weight"] = context_only(dense(DIM, DIM, SWAY / np.sqrt(DIM)))
         weights[block + "ffn_norm.weight"] = np.ones(DIM)
         weights[block + "ffn_gate.weight"] = dense(FFN, DIM)
         weights[block + "ffn_up.weight"] = dense(FFN, DIM)
-        weights[block + "ffn_down.weight"] = dense(DIM, FFN, loud)
+        weights[block + "ffn_down.weight"] = context_only(dense(DIM, FFN, SWAY / np.sqrt(DIM)))
     return weights
 
 

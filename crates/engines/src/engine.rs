@@ -1,0 +1,45 @@
+use std::task::{Context, Poll};
+
+use plimsoll_types::{Chunk, Head, Request};
+
+/// A request on its way to one backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The request, as the caller sent it.
+    pub request: &'a Request,
+    /// The backend's name for the model, where it differs from the caller's.
+    pub alias: Option<&'a str>,
+}
+
+/// Software that runs a model, at one backend, as seen from one core.
+pub trait Engine {
+    /// Sends `call` on its way. Nothing blocks and nothing fails here: what happens is told by the answer.
+    fn start(&self, call: &Call<'_>) -> Box<dyn Answer>;
+}
+
+/// An answer on its way back. Dropping it cancels the request at the backend.
+///
+/// It is polled in place by whoever wants it: there is no task and no channel behind it.
+pub trait Answer {
+    /// Gives the beginning, once.
+    ///
+    /// # Errors
+    ///
+    /// Where the backend cannot be reached or its answer is not one.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>>;
+
+    /// Gives the next piece, after the beginning: whole events of a stream, any run of bytes of a plain answer. `None`
+    /// after a clean end of the transfer; whether the stream was complete, [`Peeked`](plimsoll_types::Peeked) says.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>>;
+}
+
+/// Why an attempt got no answer, or lost it on the way. Reasons are for callers too: no addresses in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No byte of the request reached the backend: trying elsewhere costs nobody anything.
+    #[error("{0}")]
+    Unreachable(&'static str),
+    /// The request was sent, wholly or in part.
+    #[error("{0}")]
+    Broken(&'static str),
+}

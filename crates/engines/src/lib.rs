@@ -1,0 +1,32 @@
+//! How to talk to a backend.
+//!
+//! An [`Engine`] starts a call, an [`Answer`] is polled in place until it ends, and dropping it cancels the call. What
+//! comes back is the backend's own bytes, cut at the borders of events, with what was read from them: tokens, usage,
+//! the end, an error. Who picked the backend is not known here.
+//!
+//! ```text
+//!   Call ── openai: splice, head, authorize ── http1 | http2 ──▶ backend
+//!                                                                  │
+//!   Chunk ◀── event: peek ◀── sse: whole events ◀── bytes ─────────┘
+//! ```
+//!
+//! Start reading at [`Engine`]. [`openai`] speaks to every server with that API; [`simulated`] runs GPUs that do not
+//! exist, in this process.
+
+mod authorize;
+mod engine;
+pub mod event;
+mod http1;
+mod http2;
+mod io;
+pub mod json;
+mod metrics;
+pub mod openai;
+mod outgoing;
+mod refusal;
+pub mod simulated;
+mod sse;
+
+pub use authorize::{Authorize, Bearer};
+pub use engine::{Answer, Call, Engine, Failure};
+pub use refusal::refusal;
