@@ -1,0 +1,177 @@
+//! Exchanges over one HTTP/2 connection for each core and backend. hyper drives the connection in a task of its own;
+//! each exchange is polled in place.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use plimsoll_types::{Clock, Head};
+
+use crate::Failure;
+use crate::http1::note;
+use crate::io::Endpoint;
+use crate::outgoing::{Pieces, length};
+
+const LOST: Failure = Failure::Broken("the connection was lost");
+/// A connection that does not answer a PING for this long is dead.
+const PING: Duration = Duration::from_secs(10);
+
+/// The connection of one core to one backend, made when first needed and again when lost.
+pub(crate) struct Shared {
+    endpoint: Arc<Endpoint>,
+    clock: Arc<dyn Clock>,
+    sender: RefCell<Option<SendRequest<Outgoing>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(endpoint: Arc<Endpoint>, clock: Arc<dyn Clock>) -> Rc<Self> {
+        Rc::new(Self { endpoint, clock, sender: RefCell::default() })
+    }
+
+    async fn send(self: Rc<Self>, request: Request<Outgoing>) -> Result<Response<Incoming>, Failure> {
+        let mut sender = self.connected().await?;
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(response),
+            Err(mut error) => {
+                // The message comes back where none of it was sent.
+                let unsent = error.take_message().is_some();
+                self.sender.borrow_mut().take();
+                Err(if unsent { Failure::Unreachable("the connection was closed") } else { LOST })
+            }
+        }
+    }
+
+    async fn connected(&self) -> Result<SendRequest<Outgoing>, Failure> {
+        let open = self.sender.borrow().clone().filter(|sender| !sender.is_closed());
+        if let Some(sender) = open {
+            return Ok(sender);
+        }
+        let io = self.endpoint.connect(&*self.clock).await?;
+        let handshake = Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING / 2)
+            .initial_stream_window_size(256 << 10)
+            .initial_connection_window_size(1 << 20)
+            .handshake(TokioIo::new(io));
+        let (sender, connection) =
+            handshake.await.map_err(|_| Failure::Unreachable("the HTTP/2 handshake failed"))?;
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "HTTP/2 connection to backend ended");
+            }
+        });
+        self.sender.borrow_mut().replace(sender.clone());
+        Ok(sender)
+    }
+}
+
+type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Failure>>>>;
+
+/// A request and its answer as one stream of the connection.
+pub(crate) enum Exchange {
+    Sending(Sending),
+    Receiving(Incoming),
+    Done,
+}
+
+impl Exchange {
+    pub(crate) fn start(shared: &Rc<Shared>, request: http::request::Builder, pieces: Pieces) -> Self {
+        let body = Outgoing { left: length(&pieces) as u64, pieces: pieces.into_iter().collect() };
+        match request.body(body) {
+            Ok(request) => Self::Sending(Box::pin(Rc::clone(shared).send(request))),
+            Err(_) => Self::Sending(Box::pin(async { Err(Failure::Unreachable("the request cannot be sent")) })),
+        }
+    }
+
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        let Self::Sending(sending) = self else { return Poll::Ready(Err(LOST)) };
+        let response = match ready!(sending.as_mut().poll(cx)) {
+            Ok(response) => response,
+            Err(failure) => {
+                *self = Self::Done;
+                return Poll::Ready(Err(failure));
+            }
+        };
+        let (parts, body) = response.into_parts();
+        let mut head = Head { status: parts.status.as_u16(), length: body.size_hint().exact(), ..Head::default() };
+        for (name, value) in &parts.headers {
+            note(&mut head, name.as_str(), value.as_bytes());
+        }
+        *self = Self::Receiving(body);
+        Poll::Ready(Ok(head))
+    }
+
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        let Self::Receiving(body) = self else { return Poll::Ready(None) };
+        loop {
+            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Some(Err(_)) => {
+                    *self = Self::Done;
+                    return Poll::Ready(Some(Err(LOST)));
+                }
+                None => {
+                    *self = Self::Done;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+}
+
+/// The body of a request in its pieces.
+pub(crate) struct Outgoing {
+    pieces: VecDeque<Bytes>,
+    left: u64,
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let next = self.pieces.pop_front();
+        self.left -= next.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(next.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// Runs hyper's tasks on this core.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

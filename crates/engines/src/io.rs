@@ -1,0 +1,130 @@
+//! A byte stream to a backend, plain or TLS.
+
+use std::io::{Error, IoSlice, Result};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use plimsoll_types::Clock;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::Failure;
+use crate::metrics::{ConnectionMetrics, OpenConnection};
+
+/// Where a backend is, and how the way there is secured.
+pub(crate) struct Endpoint {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) metrics: ConnectionMetrics,
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// An open connection; counted while it lives.
+pub(crate) struct Io {
+    transport: Transport,
+    _open: OpenConnection,
+}
+
+impl Endpoint {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Unreachable`], whatever the reason.
+    pub(crate) async fn connect(&self, clock: &dyn Clock) -> std::result::Result<Io, Failure> {
+        let late = clock.sleep_until(clock.now() + self.connect_timeout);
+        let connected = tokio::select! {
+            connected = self.dial() => connected,
+            () = late => Err("the connection took too long"),
+        };
+        match connected {
+            Ok(transport) => Ok(Io { transport, _open: OpenConnection::count(&self.metrics) }),
+            Err(why) => {
+                self.metrics.failed.increment(1);
+                tracing::debug!(host = %self.host, port = self.port, why, "no connection to backend");
+                Err(Failure::Unreachable(why))
+            }
+        }
+    }
+
+    async fn dial(&self) -> std::result::Result<Transport, &'static str> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| reason(&error))?;
+        // Tokens are small and must not wait for each other.
+        tcp.set_nodelay(true).map_err(|_| "the connection was lost")?;
+        let Some((config, name)) = &self.tls else { return Ok(Transport::Plain(tcp)) };
+        let connector = TlsConnector::from(Arc::clone(config));
+        match connector.connect(name.clone(), tcp).await {
+            Ok(tls) => Ok(Transport::Tls(Box::new(tls))),
+            Err(error) => {
+                tracing::warn!(host = %self.host, %error, "TLS to backend failed");
+                Err("the backend's TLS handshake failed")
+            }
+        }
+    }
+}
+
+fn reason(error: &Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "the connection was refused",
+        std::io::ErrorKind::TimedOut => "the connection timed out",
+        _ => "the backend cannot be reached",
+    }
+}
+
+impl Io {
+    fn pin(&mut self) -> Pin<&mut (dyn ReadWrite + Unpin)> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp),
+            Transport::Tls(tls) => Pin::new(tls.as_mut()),
+        }
+    }
+}
+
+trait ReadWrite: AsyncRead + AsyncWrite {}
+impl<T: AsyncRead + AsyncWrite> ReadWrite for T {}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        self.pin().poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.pin().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.pin().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.pin().poll_shutdown(cx)
+    }
+}

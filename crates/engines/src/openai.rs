@@ -1,0 +1,110 @@
+//! Any server that speaks OpenAI's API over HTTP: vLLM, SGLang, llama.cpp, TGI, TensorRT-LLM, managed endpoints.
+
+mod answer;
+mod config;
+mod discover;
+
+pub use config::{Config, Invalid};
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use plimsoll_types::{Clock, Kind};
+
+use crate::io::Endpoint;
+use crate::outgoing::{Fields, body_of, fields_of, length};
+use crate::{Answer, Authorize, Call, Engine, http1, http2};
+use answer::{OpenAiAnswer, Wire};
+
+/// One backend, shared by all cores: where it is and what every call to it begins with.
+pub struct Backend {
+    endpoint: Arc<Endpoint>,
+    http2: bool,
+    authority: String,
+    /// Path and query of each [`Kind`], in the order of [`Kind::ALL`].
+    targets: Vec<String>,
+    models_target: String,
+    /// Header fields of every call.
+    fixed: Fields,
+    authorize: Option<Arc<dyn Authorize>>,
+    ask_usage: bool,
+}
+
+impl Backend {
+    /// The engine by which one core talks to this backend, with connections of its own.
+    #[must_use]
+    pub fn engine(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Rc<OpenAi> {
+        let (endpoint, clock) = (Arc::clone(&self.endpoint), Arc::clone(clock));
+        let connections = if self.http2 {
+            Connections::Http2(http2::Shared::new(endpoint, clock))
+        } else {
+            Connections::Http1(http1::Pool::new(endpoint, clock))
+        };
+        Rc::new(OpenAi { backend: Arc::clone(self), connections })
+    }
+
+    fn target(&self, kind: Kind) -> &str {
+        let index = Kind::ALL.iter().position(|one| *one == kind).expect("all kinds are in the list");
+        &self.targets[index]
+    }
+}
+
+enum Connections {
+    Http1(Rc<http1::Pool>),
+    Http2(Rc<http2::Shared>),
+}
+
+/// A backend with OpenAI's API, as one core talks to it.
+pub struct OpenAi {
+    backend: Arc<Backend>,
+    connections: Connections,
+}
+
+impl OpenAi {
+    /// Sends a request with these fields of its own.
+    fn send(&self, method: &str, target: &str, mut fields: Fields, pieces: crate::outgoing::Pieces) -> Wire {
+        let backend = &*self.backend;
+        if let Some(authorize) = &backend.authorize {
+            authorize.authorize(method, target, &pieces, &mut fields);
+        }
+        match &self.connections {
+            Connections::Http1(pool) => {
+                let mut head = Vec::with_capacity(512);
+                for part in [method, " ", target, " HTTP/1.1\r\nhost: ", &backend.authority, "\r\n"] {
+                    head.extend_from_slice(part.as_bytes());
+                }
+                head.extend_from_slice(backend.fixed.lines());
+                head.extend_from_slice(fields.lines());
+                if method == "POST" {
+                    head.extend_from_slice(b"content-type: application/json\r\ncontent-length: ");
+                    head.extend_from_slice(itoa::Buffer::new().format(length(&pieces)).as_bytes());
+                    head.extend_from_slice(b"\r\n");
+                }
+                head.extend_from_slice(b"\r\n");
+                Wire::Http1(http1::Exchange::start(pool, head, pieces))
+            }
+            Connections::Http2(shared) => {
+                let scheme = if backend.endpoint.tls.is_some() { "https" } else { "http" };
+                let uri = format!("{scheme}://{}{target}", backend.authority);
+                let mut request = http::Request::builder().method(method).uri(uri);
+                for (name, value) in backend.fixed.iter().chain(fields.iter()) {
+                    request = request.header(name, value);
+                }
+                if method == "POST" {
+                    request = request.header("content-type", "application/json");
+                }
+                Wire::Http2(http2::Exchange::start(shared, request, pieces))
+            }
+        }
+    }
+}
+
+impl Engine for OpenAi {
+    fn start(&self, call: &Call<'_>) -> Box<dyn Answer> {
+        let envelope = &call.request.envelope;
+        let pieces = body_of(call, self.backend.ask_usage);
+        let wire = self.send("POST", self.backend.target(envelope.kind), fields_of(call.request), pieces);
+        let strip_usage = self.backend.ask_usage && envelope.ask_usage.is_some();
+        Box::new(OpenAiAnswer::new(wire, envelope.kind, strip_usage))
+    }
+}

@@ -1,0 +1,1 @@
+//! GPUs that do not exist, in this process.
