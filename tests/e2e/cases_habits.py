@@ -79,11 +79,15 @@ def broken_json_is_a_bad_request_and_not_the_engines_500(stack):
         equal(error_of(answer)["type"], "invalid_request_error", "type")
 
 
-def overflows_seen(engines):
-    """How often the engines refused a prompt for its length, from their logs."""
+def log_lines(engines, *words):
+    """How many lines of the engines' logs hold all of `words`."""
     logs = [engine.log.read_text(errors="replace") for engine in engines]
-    lines = [line for log in logs for line in log.splitlines()]
-    return sum("send_error" in line and "exceeds the available context size" in line for line in lines)
+    return sum(all(word in line for word in words) for log in logs for line in log.splitlines())
+
+
+def overflows_seen(engines):
+    """How often the engines refused a prompt for its length."""
+    return log_lines(engines, "send_error", "exceeds the available context size")
 
 
 def a_prompt_beyond_the_context_is_a_400_that_is_not_retried(stack):
@@ -112,13 +116,14 @@ def prompts_beyond_the_context_eject_no_backend(stack):
     until("every engine serves", all_serve)
 
 
-def a_client_that_leaves_a_plain_request_frees_its_slot(stack):
+def a_client_that_leaves_a_plain_request_frees_its_slots(stack):
     until("no slot at work", lambda: not any(engine.busy() for engine in stack.engines))
+    cancelled = log_lines(stack.engines, "cancel task")
     connection = wire.connect(stack.url)
-    body = json.dumps(wire.chat_body("Hello", max_tokens=3500, ignore_eos=True))
+    # Eight choices take seconds; llama-server looks once a second for a client that left a plain request.
+    body = json.dumps(wire.chat_body("Hello", max_tokens=3500, n=8, ignore_eos=True))
     connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
-    until("a slot at work", lambda: any(engine.busy() for engine in stack.engines))
+    until("slots at work", lambda: any(engine.busy() for engine in stack.engines))
     connection.close()
-    # llama-server looks for a client that left only now and then while it has nothing to send.
-    until("no slot at work", lambda: not any(engine.busy() for engine in stack.engines), seconds=5)
-
+    until("the engine's log tells of it", lambda: log_lines(stack.engines, "cancel task") > cancelled)
+    until("no slot at work", lambda: not any(engine.busy() for engine in stack.engines), seconds=3)

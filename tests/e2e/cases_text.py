@@ -5,7 +5,8 @@ import re
 import wire
 from runner import equal
 
-PROMPTS = ["Hello", "What is a queue?", "Count to ten.", "Why is the sky blue? " * 20, "Zażółć gęślą jaźń 🚢", ""]
+LONG = "Why is the sky blue? " * 20
+PROMPTS = ["Hello", "What is a queue?", "Count to ten.", LONG, "Zażółć gęślą jaźń 🚢", ""]
 
 # What two answers to one question may differ in: identity, time, and how much an engine had cached.
 VOLATILE = [

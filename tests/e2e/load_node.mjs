@@ -2,7 +2,8 @@
 import { createRequire } from "node:module";
 
 const OpenAI = createRequire(`${process.env.E2E_NODE_PACKAGES}/package.json`)("openai");
-const client = new OpenAI({ baseURL: `${process.env.E2E_BASE_URL}/v1`, apiKey: "sk-e2e", maxRetries: 0, timeout: 30_000 });
+const baseURL = `${process.env.E2E_BASE_URL}/v1`;
+const client = new OpenAI({ baseURL, apiKey: "sk-e2e", maxRetries: 0, timeout: 30_000 });
 
 const [workers, tokens] = process.argv.slice(2).map(Number);
 const PLAIN_TOKENS = 24;
@@ -43,7 +44,7 @@ async function streamed(number) {
     tell(number, finish ? "finished" : "silent", begun);
   } catch (error) {
     // What the SDK makes of an error event has no status, and the event's object as `error`.
-    const isEvent = error instanceof OpenAI.APIError && error.status === undefined && error.error?.message !== undefined;
+    const isEvent = error instanceof OpenAI.APIError && error.status === undefined && error.error?.message;
     tell(number, isEvent ? "error_event" : "broken", begun, `${error.constructor.name}: ${error.message}`);
   }
 }

@@ -40,7 +40,8 @@ made() { cmp -s "$1" "$2"; }
 
 prepare_python() {
     local stamp=$CACHE/e2e-python/made-from
-    if made "$stamp" "$HERE/requirements.txt"; then return 0; fi
+    # The second look is for a system Python that was upgraded under the environment.
+    if made "$stamp" "$HERE/requirements.txt" && "$PYTHON" -c "import openai" 2>/dev/null; then return 0; fi
     have python3 || { why="no python3"; return 1; }
     rm -rf "$CACHE/e2e-python"
     quietly python 300 python3 -m venv "$CACHE/e2e-python" || { why="no venv module (Debian: python3-venv)"; return 1; }
@@ -57,6 +58,8 @@ prepare_node() {
     mkdir -p "$CACHE/e2e-node" && cp "$HERE/package.json" "$CACHE/e2e-node/" || return 1
     quietly node 900 npm install --prefix "$CACHE/e2e-node" --no-audit --no-fund --no-package-lock --ignore-scripts ||
         { why="npm install failed"; return 1; }
+    (cd "$CACHE/e2e-node" && quietly node 60 node -e 'require("openai")') ||
+        { why="this node cannot load the SDK"; return 1; }
     cp "$HERE/package.json" "$stamp"
 }
 
@@ -96,7 +99,8 @@ prepare_engine() {
     jobs=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
     # Word splitting is wanted: no flag holds a space.
     # shellcheck disable=SC2046
-    quietly engine 600 cmake -S "$source/llama.cpp" -B "$source/build" $(engine_flags) || { why="cmake failed"; return 1; }
+    quietly engine 600 cmake -S "$source/llama.cpp" -B "$source/build" $(engine_flags) ||
+        { why="cmake failed"; return 1; }
     quietly engine 5400 nice -n 5 cmake --build "$source/build" --target llama-server -j "$jobs" ||
         { why="the build failed"; return 1; }
     strip "$source/build/bin/llama-server" 2>/dev/null || true
@@ -107,7 +111,8 @@ prepare_model() {
     local stamp=$CACHE/tiny.made-from
     if [ -f "$CACHE/tiny.gguf" ] && made "$stamp" "$HERE/tiny_model.py"; then return 0; fi
     prepare_python || return 1
-    quietly model 120 "$PYTHON" "$HERE/tiny_model.py" "$CACHE/tiny.gguf.new" || { why="tiny_model.py failed"; return 1; }
+    quietly model 120 "$PYTHON" "$HERE/tiny_model.py" "$CACHE/tiny.gguf.new" ||
+        { why="tiny_model.py failed"; return 1; }
     mv "$CACHE/tiny.gguf.new" "$CACHE/tiny.gguf" && cp "$HERE/tiny_model.py" "$stamp"
 }
 

@@ -40,6 +40,12 @@ async function busy() {
   return slots.flat().filter((slot) => slot.is_processing).length;
 }
 
+// How many steps the engines have made, each a token for every slot at work.
+async function steps() {
+  const pages = await Promise.all(ENGINES.map(async (engine) => (await fetch(`${engine}/metrics`)).text()));
+  return pages.reduce((sum, page) => sum + Number(page.match(/^llamacpp:n_decode_total (\S+)$/m)[1]), 0);
+}
+
 async function until(what, condition, limitMs = 10_000) {
   const end = Date.now() + limitMs;
   while (!(await condition())) {
@@ -165,7 +171,7 @@ const cases = {
 
   async a_request_past_its_timeout_ends_and_frees_its_slot() {
     await until("no slot at work", async () => (await busy()) === 0);
-    const asked = client.chat.completions.create(long, { timeout: 300 });
+    const asked = client.chat.completions.create(long, { timeout: 200 });
     // The gateway knows the timeout from a header and may be the first to say so.
     const timedOut = (error) => error instanceof OpenAI.APIConnectionTimeoutError || error.status === 504;
     await assert.rejects(asked, timedOut);
@@ -174,6 +180,7 @@ const cases = {
 
   async a_stream_left_in_the_middle_frees_its_slot() {
     await until("no slot at work", async () => (await busy()) === 0);
+    const before = await steps();
     const stream = await client.chat.completions.create({ ...long, stream: true });
     let seen = 0;
     for await (const _ of stream) {
@@ -182,6 +189,8 @@ const cases = {
       break; // the SDK aborts its request here
     }
     await until("no slot at work", async () => (await busy()) === 0, 3_000);
+    const made = (await steps()) - before;
+    assert(made < long.max_tokens / 2, `the engine made ${made} steps for 5 tokens`);
   },
 };
 

@@ -14,7 +14,7 @@ import sys
 
 import openai
 from runner import Skip, Tally, equal, run, until
-from wire import busy_slots
+from wire import busy_slots, counter
 
 BASE = os.environ["E2E_BASE_URL"]
 ENGINES = os.environ["E2E_ENGINES"].split(",")
@@ -60,6 +60,11 @@ def busy():
     return sum(len(busy_slots(engine)) for engine in ENGINES)
 
 
+def steps():
+    """How many steps the engines have made, each a token for every slot at work."""
+    return sum(counter(engine, "n_decode_total") for engine in ENGINES)
+
+
 def chat_text(chunks):
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
@@ -100,8 +105,8 @@ async def usage_ends_a_stream_that_asked_for_it(client):
 
 
 async def no_usage_chunk_reaches_a_stream_that_did_not_ask(client):
-    for options in ({}, {"stream_options": {"include_usage": False}}):
-        chunks = await all_of(await settle(client.chat.completions.create(messages=ASK, stream=True, **options, **SHORT)))
+    for more in ({}, {"stream_options": {"include_usage": False}}):
+        chunks = await all_of(await settle(client.chat.completions.create(messages=ASK, stream=True, **more, **SHORT)))
         assert all(chunk.choices and not chunk.usage for chunk in chunks), chunks[-1]
 
 
@@ -136,7 +141,8 @@ async def embeddings_are_the_same_in_base64_and_as_numbers(client):
 
 
 async def a_response_is_made(client):
-    reply = await settle(client.responses.create(model=MODEL, input="What is a batch?", max_output_tokens=24, temperature=0))
+    ask = {"model": MODEL, "input": "What is a batch?", "max_output_tokens": 24, "temperature": 0}
+    reply = await settle(client.responses.create(**ask))
     assert reply.output_text and reply.status == "completed", reply
     assert reply.usage.output_tokens > 0, reply.usage
 
@@ -180,7 +186,8 @@ async def an_unknown_model_is_not_found_and_the_message_names_those_that_exist(c
 
 
 async def malformed_messages_are_a_bad_request(client):
-    error = await raises(openai.BadRequestError, lambda: client.chat.completions.create(model=MODEL, messages="nonsense"))
+    broken = {"model": MODEL, "messages": "nonsense"}
+    error = await raises(openai.BadRequestError, lambda: client.chat.completions.create(**broken))
     assert "messages" in error.message, error.message
 
 
@@ -195,7 +202,7 @@ async def a_request_id_comes_back(client):
 
 async def a_request_past_its_timeout_ends_and_frees_its_slot(client):
     until("no slot at work", lambda: busy() == 0)
-    hasty = client.with_options(timeout=0.3)
+    hasty = client.with_options(timeout=0.2)
     expected = (openai.APITimeoutError, openai.InternalServerError)
     error = await raises(expected, lambda: hasty.chat.completions.create(messages=ASK, **LONG))
     # The gateway knows the timeout from a header and may be the first to say so.
@@ -205,6 +212,7 @@ async def a_request_past_its_timeout_ends_and_frees_its_slot(client):
 
 async def a_stream_left_in_the_middle_frees_its_slot(client):
     until("no slot at work", lambda: busy() == 0)
+    before = steps()
     stream = await settle(client.chat.completions.create(messages=ASK, stream=True, **LONG))
     seen = 0
     if hasattr(stream, "__aiter__"):
@@ -220,6 +228,7 @@ async def a_stream_left_in_the_middle_frees_its_slot(client):
     assert busy() == 1, f"{busy()} slots at work in the middle of one stream"
     await settle(stream.close())
     until("no slot at work", lambda: busy() == 0, seconds=3)
+    assert steps() - before < LONG["max_tokens"] / 2, f"the engine made {steps() - before} steps for 5 tokens"
 
 
 async def eight_streams_at_once_do_not_mix(async_client):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes a tiny language model for llama.cpp: `tiny_model.py OUT.gguf`. Nothing is downloaded or trained.
 
-The model is a real two-layer Llama of 1.6 million parameters whose weights come from a seed, so every machine writes the
-same file. What it says is legible because its output layer holds a small grammar: after a word only the words that
+The model is a real two-layer Llama of 1.5 million parameters whose weights come from a seed, so every machine writes
+the same file. What it says is legible because its output layer holds a small grammar: after a word only the words that
 the grammar allows score high. Which of them wins is decided by the random layers, hence by the whole context: a
 mixed-up batch, a lost message or a wrong cache changes the text.
 """

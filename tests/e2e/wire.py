@@ -42,7 +42,8 @@ def post(base, path, body, headers=None):
 
 def chat_body(prompt, **more):
     """A chat request at temperature 0."""
-    return {"model": "tiny", "messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": 48, **more}
+    messages = [{"role": "user", "content": prompt}]
+    return {"model": "tiny", "messages": messages, "temperature": 0, "max_tokens": 48, **more}
 
 
 def completion_body(prompt, **more):

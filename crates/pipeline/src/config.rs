@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use plimsoll_types::{Key, Keys, Section};
+
+/// Limits on the life of a request.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Requests that may be served at a time, all cores together.
+    pub max_in_flight: u64,
+    /// Attempts that one request may make, the first included.
+    pub max_attempts: u64,
+    /// Second tries allowed for each hundred requests.
+    pub retry_percent: u64,
+    /// Second tries allowed each second besides.
+    pub retry_per_second: u64,
+    /// The longest wait for the first token at one backend.
+    pub ttft_limit: Duration,
+    /// How many times its expected time to first token a backend may take.
+    pub ttft_factor: f64,
+    /// However soon a first token is expected, the backend has this long.
+    pub ttft_floor: Duration,
+    /// The longest silence of a backend inside a stream.
+    pub idle_limit: Duration,
+    /// The longest that a plain answer may take.
+    pub answer_limit: Duration,
+    /// The longest that a client may leave its stream unread.
+    pub stall_limit: Duration,
+    /// How long a stream's headers wait for its first token.
+    pub hold_headers: Duration,
+    /// How long a stream is silent before the client is told that it lives.
+    pub keep_alive: Duration,
+    /// Whether each request leaves a line in the log.
+    pub log_requests: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 16_384,
+            max_attempts: 3,
+            retry_percent: 20,
+            retry_per_second: 10,
+            ttft_limit: Duration::from_secs(30),
+            ttft_factor: 20.0,
+            ttft_floor: Duration::from_secs(5),
+            idle_limit: Duration::from_secs(15),
+            answer_limit: Duration::from_secs(600),
+            stall_limit: Duration::from_secs(60),
+            hold_headers: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
+            log_requests: false,
+        }
+    }
+}
+
+impl Config {
+    /// How long a backend has for its first token, if it is expected after `expected` seconds.
+    pub(crate) fn first_token_limit(&self, expected: f32) -> Duration {
+        let derived = Duration::try_from_secs_f64(f64::from(expected.max(0.0)) * self.ttft_factor);
+        derived.unwrap_or(Duration::MAX).clamp(self.ttft_floor.min(self.ttft_limit), self.ttft_limit)
+    }
+}
+
+impl Section for Config {
+    fn keys(&mut self, keys: &mut dyn Keys) {
+        let key = Key::new("max_in_flight", "Requests served at a time; more are refused with 503 and `Retry-After`.");
+        keys.number(key, 1..=10_000_000, &mut self.max_in_flight);
+        let key = Key::new("max_attempts", "Attempts that one request may make, each at another backend.");
+        keys.number(key, 1..=10, &mut self.max_attempts);
+        let key = Key::new("retry_percent", "Second tries allowed for each hundred requests.");
+        keys.number(key, 0..=100, &mut self.retry_percent);
+        let key = Key::new("retry_per_second", "Second tries allowed each second besides, so that little traffic has some.");
+        keys.number(key, 0..=10_000, &mut self.retry_per_second);
+        let key = Key::new("ttft_limit_ms", "The longest wait for the first token at one backend; then another is tried.");
+        keys.millis(key, 10..=3_600_000, &mut self.ttft_limit);
+        let key = Key::new("ttft_factor", "A backend that takes this many times its expected time to first token is given up.");
+        keys.decimal(key, 1.0..=1_000.0, &mut self.ttft_factor);
+        let key = Key::new("ttft_floor_ms", "However soon a first token is expected, the backend has this long.");
+        keys.millis(key, 10..=3_600_000, &mut self.ttft_floor);
+        let key = Key::new("idle_limit_ms", "The longest silence of a backend inside a stream.");
+        keys.millis(key, 10..=3_600_000, &mut self.idle_limit);
+        let key = Key::new("answer_limit_ms", "The longest that a plain answer may take.");
+        keys.millis(key, 10..=86_400_000, &mut self.answer_limit);
+        let key = Key::new("stall_limit_ms", "The longest that a client may leave its stream unread.");
+        keys.millis(key, 100..=3_600_000, &mut self.stall_limit);
+        let key = Key::new(
+            "hold_headers_ms",
+            "How long the headers of a stream wait for its first token; until then a failed backend can still become a status.",
+        );
+        keys.millis(key, 0..=600_000, &mut self.hold_headers);
+        let key = Key::new("keep_alive_ms", "After this much silence a stream gets a comment line.");
+        keys.millis(key, 100..=600_000, &mut self.keep_alive);
+        let key = Key::new("log_requests", "Whether each request leaves a line in the log: ids, model, backend, tokens and times, never text.");
+        keys.flag(key, &mut self.log_requests);
+    }
+}

@@ -1,0 +1,69 @@
+use std::sync::OnceLock;
+
+use plimsoll_telemetry::{Counter, Gauge, Histogram, catalog};
+use plimsoll_types::Kind;
+
+/// Handles of one model, made when its pool appears.
+pub(crate) struct ModelMetrics {
+    model: String,
+    pub(crate) in_flight: Gauge,
+    pub(crate) ttft: Histogram,
+    pub(crate) itl: Histogram,
+    pub(crate) overhead: Histogram,
+    pub(crate) input: Counter,
+    pub(crate) output: Counter,
+    pub(crate) cached: Counter,
+    pub(crate) retries_denied: Counter,
+    pub(crate) broken_streams: Counter,
+    /// By route, made at the first request: most models are asked by one route only.
+    routes: [OnceLock<RouteMetrics>; Kind::ALL.len()],
+}
+
+/// Handles of one model and route.
+pub(crate) struct RouteMetrics {
+    pub(crate) ok: Counter,
+    pub(crate) client_error: Counter,
+    pub(crate) backend_error: Counter,
+    pub(crate) timeout: Counter,
+    pub(crate) cancelled: Counter,
+    pub(crate) duration: Histogram,
+}
+
+impl ModelMetrics {
+    pub(crate) fn new(model: &str) -> Self {
+        let tokens = |kind| catalog::TOKENS.counter(&[model, kind]);
+        Self {
+            model: model.to_owned(),
+            in_flight: catalog::IN_FLIGHT.gauge(&[model]),
+            ttft: catalog::TTFT.histogram(&[model]),
+            itl: catalog::ITL.histogram(&[model]),
+            overhead: catalog::OVERHEAD.histogram(&[model]),
+            input: tokens("input"),
+            output: tokens("output"),
+            cached: tokens("cached"),
+            retries_denied: catalog::RETRIES_DENIED.counter(&[model]),
+            broken_streams: catalog::BROKEN_STREAMS.counter(&[model]),
+            routes: [const { OnceLock::new() }; Kind::ALL.len()],
+        }
+    }
+
+    pub(crate) fn route(&self, kind: Kind) -> &RouteMetrics {
+        self.routes[kind as usize].get_or_init(|| {
+            let (model, route) = (self.model.as_str(), kind.label());
+            let requests = |outcome| catalog::REQUESTS.counter(&[route, model, outcome]);
+            RouteMetrics {
+                ok: requests("ok"),
+                client_error: requests("client_error"),
+                backend_error: requests("backend_error"),
+                timeout: requests("timeout"),
+                cancelled: requests("cancelled"),
+                duration: catalog::DURATION.histogram(&[route, model]),
+            }
+        })
+    }
+
+    /// Counts a second try. Rare, so the handle is looked up.
+    pub(crate) fn retried(&self, reason: &str) {
+        catalog::RETRIES.counter(&[&self.model, reason]).increment(1);
+    }
+}

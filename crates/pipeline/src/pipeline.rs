@@ -1,0 +1,156 @@
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use plimsoll_engines::Engine;
+use plimsoll_routing::{Backend, Router};
+use plimsoll_types::{Clock, Head, Request, ServeError, Text};
+
+use crate::begin::{Held, Job, Live, begin};
+use crate::meter::Meter;
+use crate::retry::Budget;
+use crate::shared::Shared;
+use crate::sweeper::{Sweeper, Watch};
+use crate::token_stream::TokenStream;
+
+/// Makes the engine by which one core talks to a backend.
+pub type MakeEngine = Box<dyn Fn(&Backend) -> Rc<dyn Engine>>;
+
+/// The way of every request on one core.
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) router: RefCell<Router>,
+    pub(crate) budget: RefCell<Budget>,
+    sweeper: Rc<Sweeper>,
+    make_engine: MakeEngine,
+    /// By the backend's slot.
+    engines: RefCell<Vec<Option<Rc<dyn Engine>>>>,
+}
+
+/// An answer that may be shown to the client.
+pub struct Response {
+    /// Its beginning, as the backend gave it. Of a stream whose first token has not come yet, what is known.
+    pub head: Head,
+    /// What follows.
+    pub body: TokenStream,
+}
+
+type Beginning = Pin<Box<dyn Future<Output = Result<Live, ServeError>>>>;
+
+impl Pipeline {
+    /// The pipeline of one core out of `cores`, whose choices are decided by `seed`.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        make_engine: MakeEngine,
+        (seed, cores): (u64, usize),
+    ) -> Rc<Self> {
+        let budget = Budget::new(cores, &shared.snapshot().config);
+        Rc::new(Self {
+            sweeper: Sweeper::new(Arc::clone(&clock), Arc::clone(&shared)),
+            shared,
+            clock,
+            router: RefCell::new(Router::new(seed)),
+            budget: RefCell::new(budget),
+            make_engine,
+            engines: RefCell::default(),
+        })
+    }
+
+    /// Serves `request`: gives the answer once it has begun, or after `hold_headers` if it is a stream.
+    ///
+    /// # Errors
+    ///
+    /// What the caller is to be told, before anything of an answer was shown.
+    pub async fn serve(self: &Rc<Self>, request: Request) -> Result<Response, ServeError> {
+        let stream = request.envelope.stream;
+        let job = self.admit(request)?;
+        if !stream {
+            return begin(job).await.map(respond);
+        }
+        let watch = job.held.watch.share();
+        let config = &job.held.snapshot.config;
+        let keep_alive = config.keep_alive;
+        watch.quiet.set(self.clock.now() + config.hold_headers);
+        let mut beginning: Beginning = Box::pin(begin(job));
+        match poll_fn(|cx| match beginning.as_mut().poll(cx) {
+            Poll::Ready(begun) => Poll::Ready(Some(begun)),
+            Poll::Pending => self.held_long_enough(&watch),
+        })
+        .await
+        {
+            Some(begun) => begun.map(respond),
+            None => {
+                let head = Head { status: 200, stream: true, content_type: EVENT_STREAM, ..Head::default() };
+                let body = TokenStream::beginning(beginning, watch, Arc::clone(&self.clock), keep_alive);
+                Ok(Response { head, body })
+            }
+        }
+    }
+
+    fn held_long_enough<T>(&self, watch: &Watch) -> Poll<Option<T>> {
+        if watch.fired.get() {
+            let now = self.clock.now();
+            if now >= watch.quiet.get() {
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn admit(self: &Rc<Self>, request: Request) -> Result<Job, ServeError> {
+        if self.shared.is_draining() {
+            return Err(ServeError::Draining);
+        }
+        let snapshot = self.shared.snapshot();
+        let lane = snapshot.lane(&request.envelope.model)?;
+        let permit = self.shared.admit(&snapshot.config)?;
+        self.budget.borrow_mut().deposit(&snapshot.config);
+        let meter = Meter::new(&lane, &self.clock, &request.envelope, snapshot.config.log_requests);
+        let held = Held { watch: self.sweeper.watch(), meter, snapshot, permit };
+        Ok(Job { core: Rc::clone(self), request, lane, held })
+    }
+
+    /// The engine of a backend, made when it is first needed here.
+    pub(crate) fn engine(&self, backend: &Backend) -> Rc<dyn Engine> {
+        let mut engines = self.engines.borrow_mut();
+        if engines.len() <= backend.slot {
+            engines.resize(backend.slot + 1, None);
+        }
+        let engine = engines[backend.slot].get_or_insert_with(|| (self.make_engine)(backend));
+        Rc::clone(engine)
+    }
+
+    /// Lets go of the engines of backends that have left the fleet.
+    pub fn forget_others_than(&self, slots: &[usize]) {
+        for (slot, engine) in self.engines.borrow_mut().iter_mut().enumerate() {
+            if !slots.contains(&slot) {
+                *engine = None;
+            }
+        }
+    }
+
+    /// What this core shares with the others.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The time by this pipeline's clock.
+    #[must_use]
+    pub fn now(&self) -> plimsoll_types::Instant {
+        self.clock.now()
+    }
+}
+
+const EVENT_STREAM: Text = Text::from_static("text/event-stream");
+
+fn respond(mut live: Live) -> Response {
+    let head = std::mem::take(&mut live.begun.head);
+    Response { head, body: TokenStream::live(live) }
+}

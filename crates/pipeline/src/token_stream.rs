@@ -1,0 +1,270 @@
+//! Tokens on their way back: polled through from the backend to the client's connection. Hot path: no task, no
+//! channel, no allocation for each event.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use plimsoll_engines::Failure;
+use plimsoll_routing::Verdict;
+use plimsoll_types::{Chunk, Clock, Instant, Peeked, ServeError};
+
+use crate::attempt::poll_chunk;
+use crate::begin::Live;
+use crate::sweeper::Watch;
+
+/// What a client is sent next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Bytes of the answer: of a stream, whole events.
+    Chunk(Bytes),
+    /// Nothing came for a while: a sign of life is due.
+    Quiet,
+    /// The answer breaks off, for this reason. Nothing follows.
+    Failed(ServeError),
+}
+
+/// How long a backend may take to end the transfer after it ended the stream.
+const AFTER_DONE: Duration = Duration::from_secs(1);
+
+type Beginning = Pin<Box<dyn Future<Output = Result<Live, ServeError>>>>;
+
+enum State {
+    /// The client has its headers already, the first token has not come.
+    Beginning(Beginning),
+    Live(Box<Flowing>),
+    Ended,
+}
+
+/// The rest of an answer. Dropping it cancels the request at the backend and gives back all that was taken.
+pub struct TokenStream {
+    state: State,
+    watch: Rc<Watch>,
+    clock: Arc<dyn Clock>,
+    keep_alive: Duration,
+}
+
+struct Flowing {
+    live: Live,
+    stream: bool,
+    /// What was read from all that came so far.
+    seen: Peeked,
+    /// How many of the chunks that were held back went out.
+    sent: usize,
+}
+
+impl TokenStream {
+    pub(crate) fn beginning(
+        beginning: Beginning,
+        watch: Rc<Watch>,
+        clock: Arc<dyn Clock>,
+        keep_alive: Duration,
+    ) -> Self {
+        watch.fired.set(false);
+        watch.quiet.set(Instant::ORIGIN);
+        Self { state: State::Beginning(beginning), watch, clock, keep_alive }
+    }
+
+    pub(crate) fn live(live: Live) -> Self {
+        let watch = live.held.watch.share();
+        let (clock, keep_alive) = (live.held.meter.clock(), live.held.snapshot.config.keep_alive);
+        let flowing = Flowing::new(live, &*clock);
+        Self { state: State::Live(Box::new(flowing)), watch, clock, keep_alive }
+    }
+
+    /// The length of a plain answer that is there as a whole.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        match &self.state {
+            State::Live(flowing) if !flowing.stream && flowing.is_whole() => {
+                Some(flowing.live.begun.chunks[0].bytes.len() as u64)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives what the client is sent next; `None` at the end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Flow>> {
+        loop {
+            match &mut self.state {
+                State::Ended => return Poll::Ready(None),
+                State::Beginning(beginning) => match beginning.as_mut().poll(cx) {
+                    Poll::Ready(Ok(live)) => {
+                        let flowing = Flowing::new(live, &*self.clock);
+                        self.state = State::Live(Box::new(flowing));
+                    }
+                    Poll::Ready(Err(error)) => return self.fail(error),
+                    Poll::Pending => return self.quiet(),
+                },
+                State::Live(flowing) => {
+                    if let Some(chunk) = flowing.held_back() {
+                        return self.send(chunk);
+                    }
+                    if self.watch.fired.get()
+                        && let Some(error) = flowing.passed_limit(&self.watch, self.clock.now())
+                    {
+                        return self.fail(error);
+                    }
+                    match poll_chunk(&self.watch, cx) {
+                        Poll::Pending => {
+                            self.watch.pending.set(true);
+                            self.watch.wake_by(cx);
+                            return self.quiet();
+                        }
+                        Poll::Ready(Some(Ok(chunk))) => {
+                            self.came(&chunk);
+                            if !chunk.bytes.is_empty() {
+                                return self.send(chunk);
+                            }
+                        }
+                        Poll::Ready(Some(Err(failure))) => return self.broke(failure),
+                        Poll::Ready(None) => return self.end(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A sign of life where one is due; otherwise there is nothing to do but wait.
+    fn quiet(&mut self) -> Poll<Option<Flow>> {
+        if self.watch.fired.replace(false) || self.watch.quiet.get() == Instant::ORIGIN {
+            let now = self.clock.now();
+            if now >= self.watch.quiet.get() {
+                self.watch.quiet.set(now + self.keep_alive);
+                return Poll::Ready(Some(Flow::Quiet));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn came(&mut self, chunk: &Chunk) {
+        let State::Live(flowing) = &mut self.state else { return };
+        let now = self.clock.now();
+        let waited = self.watch.pending.replace(false);
+        flowing.take_in(chunk, now, waited);
+        let gap = if flowing.seen.done { AFTER_DONE } else { flowing.live.gap };
+        self.watch.limit.set(now + gap);
+        self.watch.quiet.set(if flowing.stream { now + self.keep_alive } else { Instant::NEVER });
+        self.watch.stall.set(now + flowing.live.held.snapshot.config.stall_limit);
+    }
+
+    fn send(&mut self, chunk: Chunk) -> Poll<Option<Flow>> {
+        if let State::Live(flowing) = &mut self.state
+            && flowing.seen.done
+        {
+            // A client may go as soon as it has all of it: this was a success already.
+            flowing.finish(self.clock.now());
+        }
+        Poll::Ready(Some(Flow::Chunk(chunk.bytes)))
+    }
+
+    fn fail(&mut self, error: ServeError) -> Poll<Option<Flow>> {
+        if let State::Live(flowing) = &mut self.state {
+            flowing.live.held.meter.broken_stream(&error);
+        }
+        self.state = State::Ended;
+        Poll::Ready(Some(Flow::Failed(error)))
+    }
+
+    fn broke(&mut self, failure: Failure) -> Poll<Option<Flow>> {
+        let State::Live(flowing) = &mut self.state else { return Poll::Ready(None) };
+        if flowing.seen.done {
+            return self.end();
+        }
+        let now = self.clock.now();
+        flowing.judge(Verdict::Failed, now);
+        let (Failure::Broken(why) | Failure::Unreachable(why)) = failure;
+        self.fail(ServeError::Backend(why))
+    }
+
+    fn end(&mut self) -> Poll<Option<Flow>> {
+        let State::Live(flowing) = &mut self.state else { return Poll::Ready(None) };
+        let now = self.clock.now();
+        if flowing.is_complete() {
+            flowing.finish(now);
+            self.state = State::Ended;
+            return Poll::Ready(None);
+        }
+        flowing.judge(Verdict::Failed, now);
+        self.fail(ServeError::Backend("the stream ended before the answer did"))
+    }
+}
+
+impl Flowing {
+    /// The answer has begun: what was held back is taken in as if it came now.
+    fn new(live: Live, clock: &dyn Clock) -> Self {
+        let (now, stream) = (clock.now(), live.begun.head.stream || live.begun.chunks.len() > 1);
+        let mut flowing = Self { live, stream, seen: Peeked::default(), sent: 0 };
+        for index in 0..flowing.live.begun.chunks.len() {
+            let chunk = flowing.live.begun.chunks[index].clone();
+            flowing.take_in(&chunk, now, false);
+        }
+        let (watch, config) = (&flowing.live.held.watch, &flowing.live.held.snapshot.config);
+        watch.pending.set(false);
+        watch.fired.set(false);
+        watch.limit.set(now + flowing.live.gap);
+        watch.quiet.set(if flowing.stream { now + config.keep_alive } else { Instant::NEVER });
+        watch.stall.set(now + config.stall_limit);
+        flowing
+    }
+
+    fn take_in(&mut self, chunk: &Chunk, now: Instant, waited: bool) {
+        self.seen.add(chunk.peeked);
+        self.live.held.meter.chunk(now, &chunk.peeked, waited);
+    }
+
+    fn held_back(&mut self) -> Option<Chunk> {
+        let chunk = self.live.begun.chunks.get_mut(self.sent)?;
+        self.sent += 1;
+        let chunk = std::mem::take(chunk);
+        if chunk.bytes.is_empty() { self.held_back() } else { Some(chunk) }
+    }
+
+    /// Whether a plain answer is there as a whole.
+    fn is_whole(&self) -> bool {
+        self.seen.done && self.live.begun.chunks.len() == 1
+    }
+
+    /// Whether the end of the transfer is the end of the answer too.
+    fn is_complete(&self) -> bool {
+        !self.stream || self.seen.done || self.seen.finish.is_some()
+    }
+
+    /// What the limits that have passed mean for the client, if anything.
+    fn passed_limit(&mut self, watch: &Watch, now: Instant) -> Option<ServeError> {
+        if watch.cut.get() {
+            return Some(ServeError::Draining);
+        }
+        if watch.answer.borrow().is_none() {
+            return Some(ServeError::Deadline("the client did not read its stream"));
+        }
+        if now < watch.limit.get() || !watch.pending.get() {
+            return None;
+        }
+        if self.seen.done {
+            // All of it came; only the transfer was not ended.
+            watch.answer.borrow_mut().take();
+            return None;
+        }
+        self.judge(Verdict::Timeout, now);
+        Some(ServeError::Deadline("the backend fell silent in the middle of its answer"))
+    }
+
+    fn judge(&mut self, verdict: Verdict, now: Instant) {
+        self.live.dispatched.judge(verdict, now, &self.live.held.snapshot.fleet.config);
+    }
+
+    fn finish(&mut self, now: Instant) {
+        if self.seen.error {
+            self.judge(Verdict::Failed, now);
+            self.live.held.meter.failed(&ServeError::Backend("it reported an error"));
+        } else {
+            self.judge(Verdict::Ok, now);
+            self.live.held.meter.finished();
+        }
+    }
+}
