@@ -24,7 +24,8 @@ pub struct Seen {
 pub fn read(kind: Kind, data: &[u8]) -> Seen {
     let mut seen = Seen::default();
     let data = data.trim_ascii();
-    if data.is_empty() {
+    // llama.cpp begins the stream of an array of prompts with an event that says `null`.
+    if data.is_empty() || data == b"null" {
         return seen;
     }
     if data.starts_with(b"[DONE]") {
@@ -289,6 +290,7 @@ mod tests {
         assert!(!chat(r#"{"error":null,"choices":[]}"#).peeked.error);
         assert!(chat("[DONE]").peeked.done);
         assert!(chat("{\"choices\":[").malformed);
+        assert_eq!(chat("null"), Seen::default());
         let end = chat(r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#).peeked;
         assert_eq!(end.finish, Some(Finish::Length));
     }

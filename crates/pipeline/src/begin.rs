@@ -33,7 +33,7 @@ pub(crate) struct Held {
     pub(crate) watch: Watched,
     pub(crate) meter: Meter,
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) permit: Permit,
+    pub(crate) _permit: Permit,
 }
 
 /// An answer that has begun.

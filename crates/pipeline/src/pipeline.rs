@@ -104,15 +104,12 @@ impl Pipeline {
     }
 
     fn admit(self: &Rc<Self>, request: Request) -> Result<Job, ServeError> {
-        if self.shared.is_draining() {
-            return Err(ServeError::Draining);
-        }
         let snapshot = self.shared.snapshot();
         let lane = snapshot.lane(&request.envelope.model)?;
         let permit = self.shared.admit(&snapshot.config)?;
         self.budget.borrow_mut().deposit(&snapshot.config);
         let meter = Meter::new(&lane, &self.clock, &request.envelope, snapshot.config.log_requests);
-        let held = Held { watch: self.sweeper.watch(), meter, snapshot, permit };
+        let held = Held { watch: self.sweeper.watch(), meter, snapshot, _permit: permit };
         Ok(Job { core: Rc::clone(self), request, lane, held })
     }
 

@@ -85,12 +85,12 @@ impl Shared {
         self.in_flight.0.load(Relaxed)
     }
 
-    /// Takes nothing new from now on.
+    /// Lets connections end with the request that they are at.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
 
-    /// Whether nothing new is taken.
+    /// Whether connections are to end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)

@@ -1,0 +1,148 @@
+//! The operators' port: metrics, health, the fleet, drain.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use plimsoll_routing::{Backend, RequestShape, Service};
+use plimsoll_telemetry::Exporter;
+use plimsoll_types::Instant;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::head;
+use crate::house::House;
+
+/// What operators may ask and do.
+pub(crate) struct Admin {
+    pub(crate) house: Arc<House>,
+    pub(crate) exporter: Option<Exporter>,
+    /// Told when somebody asks to drain.
+    pub(crate) drain: Arc<Notify>,
+}
+
+impl Admin {
+    /// Serves operators for as long as the gateway runs.
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                self.house.clock.sleep_until(self.house.clock.now() + std::time::Duration::from_millis(20)).await;
+                continue;
+            };
+            let admin = Arc::clone(&self);
+            tokio::task::spawn_local(async move {
+                let service = service_fn(move |request| {
+                    let answer = admin.answer(&request);
+                    async move { Ok::<_, Infallible>(answer) }
+                });
+                let mut http = hyper::server::conn::http1::Builder::new();
+                http.header_read_timeout(None);
+                // Who asks and leaves is no news.
+                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        // A page in a browser must not reach this port by a name of its own (DNS rebinding).
+        if head::read(request, &self.house.settings().config.requests).is_err() {
+            return text(StatusCode::BAD_REQUEST, "bad request\n");
+        }
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/metrics") => self.metrics(),
+            (&Method::GET, "/livez" | "/healthz") => text(StatusCode::OK, "ok\n"),
+            (&Method::GET, "/readyz") => self.ready(),
+            (&Method::GET, "/fleet") => json_of(&self.fleet()),
+            (&Method::POST, "/drain") => {
+                self.drain.notify_one();
+                text(StatusCode::ACCEPTED, "draining\n")
+            }
+            (_, "/drain") => text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n"),
+            _ => text(StatusCode::NOT_FOUND, "here are /metrics /livez /readyz /fleet and POST /drain\n"),
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        let now = self.house.clock.now();
+        for backend in &self.house.shared.snapshot().fleet.backends {
+            backend.observe(now);
+        }
+        let body = self.exporter.as_ref().map(Exporter::render).unwrap_or_default();
+        let mut response = text(StatusCode::OK, body);
+        let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, format);
+        response
+    }
+
+    /// Ready is a gateway that takes requests and has a backend in service.
+    fn ready(&self) -> Response<Full<Bytes>> {
+        let now = self.house.clock.now();
+        let snapshot = self.house.shared.snapshot();
+        if self.house.is_leaving() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        }
+        let serves = |backend: &Backend| !backend.spec.models.is_empty() && backend.service(now) != Service::Ejected;
+        match snapshot.fleet.backends.iter().any(|backend| serves(backend)) {
+            true => text(StatusCode::OK, "ready\n"),
+            false => text(StatusCode::SERVICE_UNAVAILABLE, "no backend in service\n"),
+        }
+    }
+
+    fn fleet(&self) -> Value {
+        let now = self.house.clock.now();
+        let snapshot = self.house.shared.snapshot();
+        let backends: Vec<Value> = snapshot.fleet.backends.iter().map(|backend| view(backend, now)).collect();
+        json!({
+            "policy": snapshot.fleet.config.policy,
+            "in_flight": self.house.shared.in_flight(),
+            "draining": self.house.is_leaving(),
+            "backends": backends,
+        })
+    }
+}
+
+fn view(backend: &Backend, now: Instant) -> Value {
+    let service = match backend.service(now) {
+        Service::Open => "in_service",
+        Service::Probation => "probation",
+        Service::Ejected => "ejected",
+    };
+    // Seconds per token of an unknown backend are those of its pool; one number must do here.
+    let expected = backend.expected_ttft(&RequestShape { prompt_tokens: 1_000, now }, 50e-6);
+    let models: Vec<&str> = backend.spec.models.iter().map(|model| model.name.as_str()).collect();
+    json!({
+        "name": backend.spec.name,
+        "cloud": backend.spec.locality.cloud,
+        "region": backend.spec.locality.region,
+        "zone": backend.spec.locality.zone,
+        "accelerator": backend.spec.accelerator,
+        "models": models,
+        "service": service,
+        "failures_in_a_row": backend.outlier.failures(),
+        "pushback_ms": u64::try_from(backend.pushback_left(now).as_millis()).unwrap_or(u64::MAX),
+        "in_flight": backend.load.in_flight(),
+        "max_in_flight": backend.spec.max_in_flight,
+        "queued_prompt_tokens": backend.load.queued_tokens(),
+        "pace_known": backend.pace.is_known(),
+        "expected_ttft_ms_of_1000_tokens": f64::from((expected * 1e6).round()) / 1e3,
+    })
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn json_of(value: &Value) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, format!("{value:#}\n"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

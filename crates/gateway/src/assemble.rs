@@ -1,0 +1,92 @@
+//! Builds the house out of a configuration.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use plimsoll_engines::{openai, simulated};
+use plimsoll_pipeline::{Shared, Snapshot};
+use plimsoll_routing::Fleet;
+use plimsoll_types::{BackendSpec, Clock};
+
+use crate::auth::Keys;
+use crate::config::{BackendConfig, Config};
+use crate::house::{Engines, House, Settings};
+use crate::tls;
+
+/// Models that backends without a list of their own were found to serve, by backend and identity.
+pub(crate) type Discovered = HashMap<(String, String), Vec<String>>;
+
+/// Builds what `config` describes.
+///
+/// # Errors
+///
+/// What cannot be built, in words for the operator.
+pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String> {
+    let tls = tls::acceptor(&config.tls)?;
+    let (settings, specs) = settings(config, &Engines::default(), &Discovered::new())?;
+    let fleet = Fleet::new(specs, settings.config.routing.clone(), None);
+    let snapshot = Snapshot::new(fleet, settings.config.pipeline.clone());
+    let settings = ArcSwap::from_pointee(settings);
+    Ok(Arc::new(House { shared: Shared::new(snapshot), settings, tls, clock, leaving: AtomicBool::new(false) }))
+}
+
+/// Puts `config` in force: settings first, since the new fleet needs its engines.
+///
+/// # Errors
+///
+/// What cannot be built; then nothing is changed.
+pub(crate) fn publish(house: &House, config: Config, discovered: &Discovered) -> Result<(), String> {
+    let before = house.settings.load_full();
+    let (settings, specs) = settings(config, &before.engines, discovered)?;
+    let snapshot = house.shared.snapshot();
+    let fleet = Fleet::new(specs, settings.config.routing.clone(), Some(&snapshot.fleet));
+    let next = Snapshot::new(fleet, settings.config.pipeline.clone());
+    house.settings.store(Arc::new(settings));
+    house.shared.publish(next);
+    Ok(())
+}
+
+fn settings(
+    config: Config,
+    before: &Engines,
+    discovered: &Discovered,
+) -> Result<(Settings, Vec<BackendSpec>), String> {
+    // Engines of the fleet before stay for one more generation: requests on their way may still ask for them.
+    let mut engines = before.clone();
+    let mut specs = Vec::new();
+    if config.backends.is_empty() {
+        for gpu in simulated::embedded() {
+            let spec = gpu.spec().clone();
+            engines.simulated.entry(key(&spec)).or_insert(gpu);
+            specs.push(spec);
+        }
+    }
+    for backend in &config.backends {
+        let spec = spec_of(backend, discovered);
+        if !engines.openai.contains_key(&key(&spec)) {
+            let engine = openai::Backend::new(&backend.engine()).map_err(|invalid| format!("{}: {invalid}", backend.name))?;
+            engines.openai.insert(key(&spec), engine);
+        }
+        specs.push(spec);
+    }
+    let keys = Keys::new(&config.keys);
+    Ok((Settings { keys, engines, config }, specs))
+}
+
+fn key(spec: &BackendSpec) -> (String, String) {
+    (spec.name.clone(), spec.identity.clone())
+}
+
+/// What routing is told of a backend: the models of its list, or those that it was found to serve.
+pub(crate) fn spec_of(backend: &BackendConfig, discovered: &Discovered) -> BackendSpec {
+    let spec = backend.spec(&backend.models);
+    if !backend.models.is_empty() {
+        return spec;
+    }
+    match discovered.get(&key(&spec)) {
+        Some(models) => backend.spec(models),
+        None => spec,
+    }
+}

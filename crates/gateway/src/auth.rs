@@ -1,0 +1,97 @@
+//! Who may enter: API keys, by their hash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use plimsoll_types::{ServeError, Tenant};
+
+use crate::config::ApiKey;
+use crate::head::Head;
+
+/// The keys that let somebody in. The keys themselves are not kept, only their hashes.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    tenants: HashMap<[u8; 32], Arc<Tenant>>,
+}
+
+impl Keys {
+    pub(crate) fn new(keys: &[ApiKey]) -> Self {
+        let tenants = keys.iter().map(|key| {
+            let hash = if key.key.is_empty() { from_hex(&key.sha256) } else { hash(key.key.as_bytes()) };
+            (hash, Arc::new(Tenant { name: key.tenant.clone() }))
+        });
+        Self { tenants: tenants.collect() }
+    }
+
+    /// Who comes with this head; `None` where everybody may enter.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Unauthorized`], which says how a key is shown and never which one was.
+    pub(crate) fn admit(&self, head: &Head) -> Result<Option<Arc<Tenant>>, ServeError> {
+        if self.tenants.is_empty() {
+            return Ok(None);
+        }
+        let key = match &head.key {
+            Some(key) if !head.bad_key => key,
+            None if !head.bad_key => {
+                return Err(ServeError::Unauthorized("no API key: send `Authorization: Bearer <key>`"));
+            }
+            _ => return Err(ServeError::Unauthorized("the API key is not valid")),
+        };
+        let shown = hash(key);
+        // What the map compares are hashes of keys, which tell nothing of a key; the last word is in constant time.
+        let found = self.tenants.get_key_value(&shown);
+        match found.filter(|(kept, _)| verify_slices_are_equal(&kept[..], &shown).is_ok()) {
+            Some((_, tenant)) => Ok(Some(Arc::clone(tenant))),
+            None => Err(ServeError::Unauthorized("the API key is not valid")),
+        }
+    }
+}
+
+fn hash(key: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, key).as_ref());
+    out
+}
+
+fn from_hex(text: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    for (index, byte) in out.iter_mut().enumerate() {
+        *byte = text.get(2 * index..2 * index + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn head(key: &str) -> Head {
+        Head { key: Some(Bytes::copy_from_slice(key.as_bytes())), ..Head::default() }
+    }
+
+    #[test]
+    fn a_key_is_its_tenant_and_anything_else_is_nobody() {
+        let sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"; // "secret"
+        let keys = Keys::new(&[
+            ApiKey { tenant: "a".into(), key: "sk-0123456789abcdef".into(), sha256: String::new() },
+            ApiKey { tenant: "b".into(), key: String::new(), sha256: sha256.into() },
+        ]);
+        let who = |key: &str| keys.admit(&head(key)).map(|tenant| tenant.unwrap().name.clone());
+        assert_eq!(who("sk-0123456789abcdef").unwrap(), "a");
+        assert_eq!(who("secret").unwrap(), "b");
+        for wrong in ["", "sk-0123456789abcde", "sk-0123456789abcdefx", "SK-0123456789ABCDEF"] {
+            assert!(who(wrong).is_err(), "{wrong}");
+        }
+        assert!(keys.admit(&Head::default()).is_err());
+    }
+
+    #[test]
+    fn without_keys_everybody_may_enter() {
+        assert!(Keys::default().admit(&Head::default()).unwrap().is_none());
+    }
+}

@@ -1,0 +1,227 @@
+//! The configuration: one file with a section for each crate, and what is checked across sections.
+
+mod backends;
+mod read;
+mod reference;
+mod requests;
+
+pub use backends::{ApiKey, BackendConfig};
+pub use read::{Problem, check, read};
+pub use reference::reference;
+pub use requests::Requests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use plimsoll_types::{Key, Keys, Section};
+
+/// All that can be configured. The default serves: the embedded fleet, on loopback.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where callers are served.
+    pub listen: String,
+    /// Where operators are served.
+    pub admin: String,
+    /// Cores to use; 0 means all.
+    pub threads: u64,
+    /// Whether callers beyond loopback may come without keys.
+    pub allow_anyone: bool,
+    /// The certificate to show to callers, with its key.
+    pub tls: Tls,
+    /// Who may enter.
+    pub keys: Vec<ApiKey>,
+    /// What requests may be.
+    pub requests: Requests,
+    /// How long readiness is off before the listeners close.
+    pub drain_delay: Duration,
+    /// How long streams may go on after that.
+    pub drain_timeout: Duration,
+    /// The backends; none means the embedded fleet.
+    pub backends: Vec<BackendConfig>,
+    /// How backends are chosen.
+    pub routing: plimsoll_routing::Config,
+    /// The life of a request.
+    pub pipeline: plimsoll_pipeline::Config,
+}
+
+/// The certificate of the gateway.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// A file with the chain, in PEM.
+    pub certificate: String,
+    /// A file with the private key, in PEM.
+    pub key: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            admin: "127.0.0.1:9464".into(),
+            threads: 0,
+            allow_anyone: false,
+            tls: Tls::default(),
+            keys: Vec::new(),
+            requests: Requests::default(),
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(300),
+            backends: Vec::new(),
+            routing: plimsoll_routing::Config::default(),
+            pipeline: plimsoll_pipeline::Config::default(),
+        }
+    }
+}
+
+impl Section for Tls {
+    fn keys(&mut self, keys: &mut dyn Keys) {
+        keys.text(Key::new("certificate", "A PEM file with the certificate chain."), &mut self.certificate);
+        keys.text(Key::new("key", "A PEM file with the private key."), &mut self.key);
+        if self.certificate.is_empty() != self.key.is_empty() {
+            keys.wrong("certificate", "certificate and key go together".into());
+        }
+    }
+}
+
+impl Section for Config {
+    fn keys(&mut self, keys: &mut dyn Keys) {
+        keys.text(Key::new("listen", "Where callers are served: HTTP/1.1 and HTTP/2 on one port."), &mut self.listen);
+        let key = Key::new("admin", "Where operators are served: metrics, health, the fleet, drain.");
+        keys.text(key, &mut self.admin);
+        keys.number(Key::new("threads", "Cores to use; 0 means all."), 0..=1_024, &mut self.threads);
+        let key = Key::new("allow_anyone", "Whether callers beyond loopback may come without a key.");
+        keys.flag(key, &mut self.allow_anyone);
+        keys.section(Key::new("tls", "TLS towards callers; without it, plain text."), &mut self.tls);
+        keys.list(Key::new("keys", "Who may enter; none means whoever can connect."), &mut self.keys);
+        keys.section(Key::new("requests", "What requests may be."), &mut self.requests);
+        let key = Key::new("drain_delay_ms", "How long readiness is off before the listeners close.");
+        keys.millis(key, 0..=600_000, &mut self.drain_delay);
+        let key = Key::new("drain_timeout_ms", "How long running streams may go on once the listeners are closed.");
+        keys.millis(key, 0..=86_400_000, &mut self.drain_timeout);
+        let key = Key::new("backends", "The backends; none means the embedded fleet of simulated GPUs.");
+        keys.list(key, &mut self.backends);
+        keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
+        keys.section(Key::new("pipeline", "Limits on the life of a request."), &mut self.pipeline);
+        self.check(keys);
+    }
+}
+
+impl Config {
+    /// What no key can check by itself.
+    fn check(&self, keys: &mut dyn Keys) {
+        match address(&self.listen) {
+            Err(why) => keys.wrong("listen", why),
+            Ok(address) if !is_loopback(address) && self.keys.is_empty() && !self.allow_anyone => keys.wrong(
+                "listen",
+                format!("{address} is reachable from elsewhere and there are no keys; add `keys`, or say `allow_anyone: true`"),
+            ),
+            Ok(_) => {}
+        }
+        match address(&self.admin) {
+            Err(why) => keys.wrong("admin", why),
+            Ok(admin) if self.admin == self.listen && admin.port() != 0 => {
+                keys.wrong("admin", "is the same address as listen".into());
+            }
+            Ok(_) => {}
+        }
+        for (index, backend) in self.backends.iter().enumerate() {
+            if self.backends[..index].iter().any(|other| other.name == backend.name) {
+                keys.wrong("backends", format!("two backends are named {:?}", backend.name));
+            }
+        }
+    }
+
+    /// Where callers are served.
+    ///
+    /// # Errors
+    ///
+    /// Where that is not an address.
+    pub fn listen_address(&self) -> Result<SocketAddr, String> {
+        address(&self.listen)
+    }
+
+    /// Where operators are served.
+    ///
+    /// # Errors
+    ///
+    /// Where that is not an address.
+    pub fn admin_address(&self) -> Result<SocketAddr, String> {
+        address(&self.admin)
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| format!("{text:?} is not an address and port, such as 127.0.0.1:8080"))
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn problems(text: &str) -> Vec<String> {
+        read("local.yaml", text).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_empty_file_serves() {
+        assert!(read("local.yaml", "").unwrap().backends.is_empty());
+        assert!(read("local.yaml", "# nothing\n").is_ok());
+    }
+
+    #[test]
+    fn the_minimal_file_of_the_readme_is_understood() {
+        let text = "listen: 127.0.0.1:8080\nadmin: 127.0.0.1:9464\nbackends:\n  - {name: a, url: \"http://127.0.0.1:9001\", models: [mock]}\n";
+        let config = read("local.yaml", text).unwrap();
+        assert_eq!((config.backends[0].name.as_str(), config.backends[0].models.as_slice()), ("a", &["mock".to_owned()][..]));
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_file_line_and_key() {
+        assert_eq!(
+            problems("pipeline:\n  # two days\n  ttft_limit_ms: 172800000\n"),
+            ["local.yaml:3: pipeline.ttft_limit_ms: 172800000 is not between 10 and 3600000"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        assert_eq!(
+            problems("pipeline:\n  ttft_limits_ms: 100\n"),
+            ["local.yaml:2: pipeline.ttft_limits_ms: is not a key; did you mean ttft_limit_ms?"]
+        );
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let found = problems("threads: many\nbackends:\n  - {name: a, url: \"ftp://x\"}\n  - {name: a, url: \"http://x\", max_in_flight: 0}\n");
+        assert_eq!(
+            found,
+            [
+                "local.yaml:1: threads: \"many\" is not a whole number",
+                "local.yaml:2: backends: two backends are named \"a\"",
+                "local.yaml:3: backends[0].url: must begin with http:// or https://",
+                "local.yaml:4: backends[1].max_in_flight: 0 is not between 1 and 1000000",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_listener_beyond_loopback_needs_keys_or_a_word() {
+        assert!(problems("listen: 0.0.0.0:8080\n")[0].contains("no keys"));
+        assert!(problems("listen: 0.0.0.0:8080\nallow_anyone: true\n").is_empty());
+        assert!(problems("listen: 0.0.0.0:8080\nkeys: [{tenant: a, key: sk-0123456789abcdef}]\n").is_empty());
+    }
+
+    #[test]
+    fn yaml_that_is_broken_is_one_line_too() {
+        assert!(problems("a: [1\nb: 2\n")[0].starts_with("local.yaml:"));
+        assert_eq!(problems("- 1\n"), ["local.yaml:1: the file must hold keys and values"]);
+    }
+}

@@ -1,0 +1,203 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_engines::{Authorize, Bearer, openai};
+use plimsoll_types::{BackendSpec, Key, Keys, Locality, Section, ServedModel};
+
+/// One backend, as it stands in the file.
+#[derive(Debug, Clone)]
+pub struct BackendConfig {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// The models that it serves; none means that it is asked.
+    pub models: Vec<String>,
+    /// Its own names for models.
+    pub aliases: Vec<(String, String)>,
+    /// Where it is.
+    pub locality: Locality,
+    /// What it computes on.
+    pub accelerator: String,
+    /// Requests at a time.
+    pub max_in_flight: u64,
+    /// Whether to speak HTTP/2.
+    pub http2: bool,
+    /// A token for it.
+    bearer: Secret,
+    /// A key for it, sent as `api-key`.
+    api_key: Secret,
+    /// Header fields for it.
+    pub headers: Vec<(String, String)>,
+    /// Certificates to trust.
+    pub ca_file: String,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// Whether it understands `stream_options`.
+    pub stream_options: bool,
+}
+
+/// Text that is not shown.
+#[derive(Clone, Default)]
+struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "[hidden]" })
+    }
+}
+
+impl Default for BackendConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: String::new(),
+            models: Vec::new(),
+            aliases: Vec::new(),
+            locality: Locality::default(),
+            accelerator: String::new(),
+            max_in_flight: 1_024,
+            http2: false,
+            bearer: Secret::default(),
+            api_key: Secret::default(),
+            headers: Vec::new(),
+            ca_file: String::new(),
+            connect_timeout: Duration::from_secs(3),
+            stream_options: true,
+        }
+    }
+}
+
+impl Section for BackendConfig {
+    fn keys(&mut self, keys: &mut dyn Keys) {
+        keys.text(Key::new("name", "Its name in metrics and logs; unique."), &mut self.name);
+        let key = Key::new("url", "`http://` or `https://`, host, port, and the path before `/v1`.");
+        keys.text(key, &mut self.url);
+        let key = Key::new("models", "The models that it serves; left out, it is asked at `/v1/models`.");
+        keys.texts(key, &mut self.models);
+        let key = Key::new("aliases", "Its own names for models, by the name that callers use.");
+        keys.map(key, &mut self.aliases);
+        keys.text(Key::new("cloud", "The cloud that it is in."), &mut self.locality.cloud);
+        keys.text(Key::new("region", "The region that it is in."), &mut self.locality.region);
+        keys.text(Key::new("zone", "The zone that it is in."), &mut self.locality.zone);
+        keys.text(Key::new("accelerator", "What it computes on, such as H200."), &mut self.accelerator);
+        let key = Key::new("max_in_flight", "Requests that it gets at a time.");
+        keys.number(key, 1..=1_000_000, &mut self.max_in_flight);
+        keys.flag(Key::new("http2", "Whether to speak HTTP/2 to it."), &mut self.http2);
+        keys.secret(Key::new("bearer", "A token sent as `Authorization: Bearer`."), &mut self.bearer.0);
+        keys.secret(Key::new("api_key", "A key sent as `api-key`, for Azure."), &mut self.api_key.0);
+        keys.map(Key::new("headers", "Header fields of every call to it."), &mut self.headers);
+        let key = Key::new("ca_file", "A PEM file of certificates to trust in the place of the system's.");
+        keys.text(key, &mut self.ca_file);
+        let key = Key::new("connect_timeout_ms", "How long a connection to it may take, TLS included.");
+        keys.millis(key, 10..=60_000, &mut self.connect_timeout);
+        let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
+        keys.flag(key, &mut self.stream_options);
+        self.check(keys);
+    }
+}
+
+impl BackendConfig {
+    /// A backend at `url` of which nothing else is known.
+    #[must_use]
+    pub fn at(name: String, url: String) -> Self {
+        Self { name, url, ..Self::default() }
+    }
+
+    fn check(&self, keys: &mut dyn Keys) {
+        if self.name.is_empty() {
+            keys.wrong("name", "is missing".into());
+        }
+        if self.url.is_empty() {
+            return keys.wrong("url", "is missing".into());
+        }
+        if let Err(invalid) = openai::Backend::new(&self.engine()) {
+            keys.wrong(invalid.key, invalid.why);
+        }
+        for (model, _) in &self.aliases {
+            if !self.models.contains(model) {
+                keys.wrong("aliases", format!("{model:?} is not among models"));
+            }
+        }
+    }
+
+    /// How to talk to it.
+    #[must_use]
+    pub fn engine(&self) -> openai::Config {
+        let authorize: Option<Arc<dyn Authorize>> = match (&*self.bearer.0, &*self.api_key.0) {
+            ("", "") => None,
+            ("", key) => Some(Arc::new(Bearer::api_key(key))),
+            (token, _) => Some(Arc::new(Bearer::new(token))),
+        };
+        openai::Config {
+            name: self.name.clone(),
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            authorize,
+            http2: self.http2,
+            ca_file: Some(self.ca_file.clone()).filter(|file| !file.is_empty()),
+            connect_timeout: self.connect_timeout,
+            ask_usage: self.stream_options,
+        }
+    }
+
+    /// What routing is told of it, if it serves `models`.
+    #[must_use]
+    pub fn spec(&self, models: &[String]) -> BackendSpec {
+        let alias = |name: &str| self.aliases.iter().find(|(model, _)| model == name).map(|(_, alias)| alias.clone());
+        BackendSpec {
+            name: self.name.clone(),
+            locality: self.locality.clone(),
+            accelerator: self.accelerator.clone(),
+            models: models.iter().map(|name| ServedModel { name: name.clone(), alias: alias(name) }).collect(),
+            max_in_flight: u32::try_from(self.max_in_flight).unwrap_or(u32::MAX),
+            identity: self.identity(),
+        }
+    }
+
+    /// Differs where another engine must be made: a hash, since secrets are part of it.
+    fn identity(&self) -> String {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        let secrets = (&self.bearer.0, &self.api_key.0, &self.ca_file, &self.headers);
+        (secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
+        format!("{}#{:x}", self.url, hasher.finish())
+    }
+}
+
+/// A key that lets its holder in, as a tenant.
+#[derive(Clone, Default)]
+pub struct ApiKey {
+    /// Who that is.
+    pub tenant: String,
+    /// The key itself.
+    pub key: String,
+    /// Or its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+impl Section for ApiKey {
+    fn keys(&mut self, keys: &mut dyn Keys) {
+        keys.text(Key::new("tenant", "Who the key stands for, in logs."), &mut self.tenant);
+        keys.secret(Key::new("key", "The key; better by `${NAME}`, by `key_file`, or as `sha256`."), &mut self.key);
+        keys.text(Key::new("sha256", "The SHA-256 of the key, in hexadecimal, in the place of the key."), &mut self.sha256);
+        if self.tenant.is_empty() {
+            keys.wrong("tenant", "is missing".into());
+        }
+        let hex = self.sha256.len() == 64 && self.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match (self.key.len(), self.sha256.is_empty()) {
+            (0, true) => keys.wrong("key", "is missing: give `key`, `key_file` or `sha256`".into()),
+            (0, false) if !hex => keys.wrong("sha256", "is not 64 hexadecimal digits".into()),
+            (1..16, true) => keys.wrong("key", "is shorter than 16 characters".into()),
+            (1.., false) => keys.wrong("sha256", "is given beside a key".into()),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,122 @@
+use std::time::Duration;
+
+use plimsoll_types::{Key, Keys, Section};
+
+/// What requests may be.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    /// Bytes that a body may have.
+    pub max_body_bytes: u64,
+    /// Bytes that the header fields may have together.
+    pub max_head_bytes: u64,
+    /// How long the header fields may take to arrive.
+    pub head_timeout: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+    /// Client connections at a time.
+    pub max_connections: u64,
+    /// Choices that one request may ask for.
+    pub max_choices: u64,
+    /// Closed fields that the operator opened.
+    pub allow_fields: Vec<String>,
+    /// Hosts that links to media may lead to.
+    pub media_hosts: Vec<String>,
+    /// Fields that are closed: [`CLOSED`] without those that were opened.
+    pub closed_fields: Vec<&'static str>,
+}
+
+/// Fields with which a caller reaches deeper into an engine than the API means him to.
+const CLOSED: &[&str] = &[
+    "chat_template",
+    "chat_template_kwargs",
+    "mm_processor_kwargs",
+    "media_io_kwargs",
+    "prompt_embeds",
+    "logits_processors",
+    "vllm_xargs",
+    "kv_transfer_params",
+    "lora_path",
+    "bootstrap_host",
+    "bootstrap_port",
+    "bootstrap_room",
+];
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 32 << 20,
+            max_head_bytes: 32 << 10,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            max_connections: 16_384,
+            max_choices: 128,
+            allow_fields: Vec::new(),
+            media_hosts: Vec::new(),
+            closed_fields: CLOSED.to_vec(),
+        }
+    }
+}
+
+impl Requests {
+    /// Whether a prompt may hold this link. The gateway follows none itself; an engine behind it would.
+    pub(crate) fn may_link(&self, link: &str) -> bool {
+        let Ok(uri) = link.parse::<http::Uri>() else { return false };
+        let host = uri.host().unwrap_or("");
+        let secure = uri.scheme_str() == Some("https") && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
+        secure && self.media_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+    }
+}
+
+impl Section for Requests {
+    fn keys(&mut self, keys: &mut dyn Keys) {
+        keys.number(Key::new("max_body_bytes", "Bytes that a body may have."), 1_024..=1 << 30, &mut self.max_body_bytes);
+        let key = Key::new("max_head_bytes", "Bytes that the header fields may have together.");
+        keys.number(key, 1_024..=256 << 10, &mut self.max_head_bytes);
+        let key = Key::new("head_timeout_ms", "How long the header fields may take to arrive.");
+        keys.millis(key, 100..=600_000, &mut self.head_timeout);
+        let key = Key::new("body_timeout_ms", "How long a body may take to arrive.");
+        keys.millis(key, 100..=3_600_000, &mut self.body_timeout);
+        let key = Key::new("idle_timeout_ms", "How long a connection may be idle.");
+        keys.millis(key, 1_000..=3_600_000, &mut self.idle_timeout);
+        keys.number(Key::new("max_connections", "Client connections at a time."), 1..=10_000_000, &mut self.max_connections);
+        let key = Key::new("max_choices", "Choices (`n`, `best_of`) that one request may ask for.");
+        keys.number(key, 1..=1_024, &mut self.max_choices);
+        let key = Key::new(
+            "allow_fields",
+            "Fields to let through that are closed by default because they run templates, load files or bypass checks \
+             in an engine: chat_template, chat_template_kwargs, mm_processor_kwargs, media_io_kwargs, prompt_embeds, \
+             logits_processors, vllm_xargs, kv_transfer_params, lora_path, bootstrap_host, bootstrap_port, \
+             bootstrap_room.",
+        );
+        keys.texts(key, &mut self.allow_fields);
+        let key = Key::new(
+            "media_hosts",
+            "Hosts that https links to images, audio and video may lead to; `data:` URLs always pass. An engine \
+             follows such links from inside your network.",
+        );
+        keys.texts(key, &mut self.media_hosts);
+        self.closed_fields.retain(|field| !self.allow_fields.iter().any(|allowed| allowed == field));
+        for field in &self.allow_fields {
+            if !CLOSED.contains(&field.as_str()) {
+                keys.wrong("allow_fields", format!("{field:?} is not closed; closed are {}", CLOSED.join(", ")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_hosts_over_https_may_be_linked() {
+        let requests = Requests { media_hosts: vec!["cdn.example".into()], ..Requests::default() };
+        assert!(requests.may_link("https://CDN.example/a.png"));
+        for link in ["http://cdn.example/", "https://cdn.example@evil/", "https://evil/cdn.example", "cdn.example", "//cdn.example/"] {
+            assert!(!requests.may_link(link), "{link}");
+        }
+    }
+}

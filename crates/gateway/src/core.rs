@@ -1,0 +1,130 @@
+//! One core: a single-threaded runtime with its own pipeline and its own connections to backends.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use arc_swap::Guard;
+use plimsoll_engines::Engine;
+use plimsoll_pipeline::{MakeEngine, Pipeline};
+use plimsoll_routing::Backend;
+use plimsoll_telemetry::{Gauge, catalog};
+use plimsoll_types::{Clock, ServeError, Text};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::connection::serve_connection;
+use crate::house::{House, Settings};
+use crate::janitor::Janitor;
+use crate::openai::error::shape;
+
+/// What the tasks of one core share.
+pub(crate) struct Core {
+    pub(crate) house: Arc<House>,
+    pub(crate) pipeline: Rc<Pipeline>,
+    pub(crate) janitor: Rc<Janitor>,
+    pub(crate) clock: Arc<dyn Clock>,
+    ids: Cell<u64>,
+    id_prefix: u64,
+}
+
+/// A core as the acceptor sees it.
+pub(crate) struct Seat {
+    /// Its open connections.
+    pub(crate) connections: AtomicUsize,
+    gauge: Gauge,
+}
+
+impl Seat {
+    pub(crate) fn new(index: usize) -> Arc<Self> {
+        let gauge = catalog::CLIENT_CONNECTIONS.gauge(&[&index.to_string()]);
+        Arc::new(Self { connections: AtomicUsize::new(0), gauge })
+    }
+
+    /// A connection takes its place; given back when dropped.
+    pub(crate) fn take(self: &Arc<Self>) -> Taken {
+        self.connections.fetch_add(1, Relaxed);
+        self.gauge.increment(1.0);
+        Taken(Arc::clone(self))
+    }
+}
+
+/// The place of one connection.
+pub(crate) struct Taken(Arc<Seat>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+        self.0.gauge.decrement(1.0);
+    }
+}
+
+/// An accepted connection on its way to its core.
+pub(crate) type Accepted = (std::net::TcpStream, Taken);
+
+impl Core {
+    fn new(house: Arc<House>, (seed, cores): (u64, usize)) -> Rc<Self> {
+        let clock = Arc::clone(&house.clock);
+        let pipeline =
+            Pipeline::new(Arc::clone(&house.shared), Arc::clone(&clock), make_engine(&house), (seed, cores));
+        let janitor = Janitor::start(&clock, &house);
+        Rc::new(Self { house, pipeline, janitor, clock, ids: Cell::new(0), id_prefix: seed })
+    }
+
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.house.settings()
+    }
+
+    /// A request id that no other request of this process has.
+    pub(crate) fn new_id(&self) -> Text {
+        let next = self.ids.get().wrapping_add(1);
+        self.ids.set(next);
+        Text::from(format!("req-{:016x}{next:012x}", self.id_prefix))
+    }
+
+    /// Counts a request that was refused before it was dispatched.
+    pub(crate) fn refused(&self, error: &ServeError) {
+        let before_dispatch = !matches!(
+            error,
+            ServeError::Refused { .. } | ServeError::Backend(_) | ServeError::Deadline(_) | ServeError::NoBackend
+        );
+        if before_dispatch {
+            catalog::REFUSALS.counter(&[shape(error).code.as_deref().unwrap_or("other")]).increment(1);
+        }
+    }
+}
+
+fn make_engine(house: &Arc<House>) -> MakeEngine {
+    let house = Arc::clone(house);
+    Box::new(move |backend: &Backend| {
+        let key = (backend.spec.name.clone(), backend.spec.identity.clone());
+        let settings = house.settings();
+        let openai = settings.engines.openai.get(&key).map(|backend| -> Rc<dyn Engine> { backend.engine(&house.clock) });
+        let simulated = || settings.engines.simulated.get(&key).map(|gpu| gpu.engine(Arc::clone(&house.clock)));
+        openai.or_else(simulated).expect("the fleet and the engines are published together")
+    })
+}
+
+/// Runs a core until the acceptor is gone and its last connection has ended.
+pub(crate) fn run(house: Arc<House>, seed_and_cores: (u64, usize), mut accepted: UnboundedReceiver<Accepted>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a core could not start"),
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let core = Core::new(house, seed_and_cores);
+        while let Some((stream, taken)) = accepted.recv().await {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => {
+                    let core = Rc::clone(&core);
+                    tokio::task::spawn_local(async move {
+                        serve_connection(core, stream).await;
+                        drop(taken);
+                    });
+                }
+                Err(error) => tracing::warn!(%error, "a connection was lost on its way to its core"),
+            }
+        }
+    });
+}

@@ -1,0 +1,53 @@
+//! What all cores share, and what of it a new configuration changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use plimsoll_engines::{openai, simulated};
+use plimsoll_pipeline::Shared;
+use plimsoll_types::Clock;
+use tokio_rustls::TlsAcceptor;
+
+use crate::auth::Keys;
+use crate::config::Config;
+
+/// The shared parts of a running gateway.
+pub struct House {
+    /// What pipelines share.
+    pub shared: Arc<Shared>,
+    pub(crate) settings: ArcSwap<Settings>,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) leaving: AtomicBool,
+}
+
+/// What a new configuration replaces as a whole.
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) keys: Keys,
+    pub(crate) engines: Engines,
+}
+
+/// How to reach each backend, by its name and identity.
+#[derive(Default, Clone)]
+pub(crate) struct Engines {
+    pub(crate) openai: HashMap<(String, String), Arc<openai::Backend>>,
+    pub(crate) simulated: HashMap<(String, String), simulated::Simulated>,
+}
+
+impl House {
+    /// Tells whoever asks for readiness to send callers elsewhere; those that come are still served.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    pub(crate) fn settings(&self) -> arc_swap::Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+}

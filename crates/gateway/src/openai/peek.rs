@@ -1,0 +1,380 @@
+//! Reads from a body what the way through the house needs, without building the document.
+//!
+//! Every byte is checked on the way, so that no backend gets JSON which another reader would see differently; what is
+//! not known is passed on as it is. Hot path: no allocation but for what is kept.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use plimsoll_engines::json::{JsonError, Next, Scanner, Str};
+use plimsoll_types::{Kind, ServeError, Splice, Text};
+
+use crate::config::Requests;
+
+/// What was read from a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peeked {
+    pub(crate) model: Text,
+    pub(crate) model_at: Range<usize>,
+    pub(crate) stream: bool,
+    pub(crate) ask_usage: Option<Splice>,
+    pub(crate) prompt_tokens: u32,
+    pub(crate) max_tokens: Option<u32>,
+}
+
+/// Bytes of text that make a token, roughly, in the languages and vocabularies of today.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// Reads the body of a request of `kind`.
+///
+/// # Errors
+///
+/// [`ServeError::Invalid`] that says what to change.
+pub(crate) fn peek(kind: Kind, body: &Bytes, limits: &Requests) -> Result<Peeked, ServeError> {
+    if let Err(error) = std::str::from_utf8(body) {
+        return Err(bad_json(JsonError { at: error.valid_up_to(), what: "the body is not UTF-8" }));
+    }
+    let mut reader = Reader { scanner: Scanner::new(body), limits, found: Found::default() };
+    reader.document().map_err(|problem| match problem {
+        Problem::Json(error) => bad_json(error),
+        Problem::Said(error) => error,
+    })?;
+    reader.found.done(kind, body)
+}
+
+fn bad_json(error: JsonError) -> ServeError {
+    ServeError::Invalid {
+        message: format!("the body is not valid JSON: {error}"),
+        param: None,
+        code: "invalid_json",
+    }
+}
+
+fn invalid(param: &'static str, why: &str) -> Problem {
+    let message = format!("`{param}` {why}");
+    Problem::Said(ServeError::Invalid { message, param: Some(param), code: "invalid_value" })
+}
+
+enum Problem {
+    Json(JsonError),
+    Said(ServeError),
+}
+
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
+    }
+}
+
+/// How a body asks for usage in its stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Options {
+    /// An object without the key: where its first member would stand, and whether it has others.
+    Object { at: usize, empty: bool },
+    /// The key, with this value.
+    Include { value: bool, at: Range<usize> },
+    /// `null`.
+    Null(Range<usize>),
+}
+
+#[derive(Default)]
+struct Found {
+    seen: Vec<&'static str>,
+    model: Option<(Str, String, bool)>,
+    stream: bool,
+    options: Option<Options>,
+    prompt_bytes: usize,
+    max_tokens: Option<u32>,
+    first_member: usize,
+}
+
+/// Keys that are looked at. Each may stand once: of two, readers take different ones.
+const KEYS: &[&str] = &[
+    "model",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
+    "best_of",
+    "messages",
+    "prompt",
+    "input",
+    "instructions",
+    "system",
+    "tools",
+    "query",
+    "documents",
+];
+
+struct Reader<'a> {
+    scanner: Scanner<'a>,
+    limits: &'a Requests,
+    found: Found,
+}
+
+impl Reader<'_> {
+    fn document(&mut self) -> Result<(), Problem> {
+        if self.scanner.next()? != Next::Object {
+            return Err(Problem::Json(self.scanner.error("the body must be a JSON object")));
+        }
+        self.scanner.enter_object()?;
+        self.found.first_member = self.scanner.position();
+        let mut first = true;
+        while let Some(key) = self.scanner.next_key(&mut first)? {
+            match self.known(&key) {
+                Some(name) => {
+                    if self.found.seen.contains(&name) {
+                        return Err(invalid(name, "is given twice; readers differ in which of the two they take"));
+                    }
+                    self.found.seen.push(name);
+                    self.member(name)?;
+                }
+                None => {
+                    self.refuse_closed(&key)?;
+                    self.scanner.skip()?;
+                }
+            }
+        }
+        Ok(self.scanner.finish()?)
+    }
+
+    fn known(&self, key: &Str) -> Option<&'static str> {
+        if !key.escaped {
+            let raw = self.scanner.raw(key);
+            return KEYS.iter().find(|name| name.as_bytes() == raw).copied();
+        }
+        KEYS.iter().find(|name| self.scanner.says(key, name)).copied()
+    }
+
+    /// Fields by which a caller would run templates, fetch files or skip the tokenizer at the backend
+    /// (CVE-2025-61620, CVE-2025-62426, CVE-2025-62164) are closed unless the operator opens them.
+    fn refuse_closed(&self, key: &Str) -> Result<(), Problem> {
+        let Some(name) = self.limits.closed_fields.iter().find(|name| self.scanner.says(key, name)) else {
+            return Ok(());
+        };
+        let message = format!("`{name}` is not accepted here; the operator can allow it in `requests.allow_fields`");
+        Err(Problem::Said(ServeError::Invalid { message, param: None, code: "field_not_allowed" }))
+    }
+
+    fn member(&mut self, name: &'static str) -> Result<(), Problem> {
+        match name {
+            "model" => self.model(),
+            "stream" => match self.scanner.next()? {
+                Next::Bool => Ok(self.found.stream = self.scanner.boolean()?),
+                Next::Null => Ok(drop(self.scanner.skip()?)),
+                _ => Err(invalid("stream", "must be true or false")),
+            },
+            "stream_options" => self.stream_options(),
+            "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+                let limit = self.whole(name, u64::from(u32::MAX / 2))?;
+                self.found.max_tokens = limit.or(self.found.max_tokens);
+                Ok(())
+            }
+            "n" | "best_of" => self.whole(name, self.limits.max_choices).map(|_| ()),
+            _ => self.prompt(),
+        }
+    }
+
+    fn model(&mut self) -> Result<(), Problem> {
+        if self.scanner.next()? != Next::String {
+            return Err(invalid("model", "must be a string"));
+        }
+        let str = self.scanner.string()?;
+        let (text, escaped) =
+            if str.escaped { (self.scanner.decode(&str), true) } else { (String::new(), false) };
+        self.found.model = Some((str, text, escaped));
+        Ok(())
+    }
+
+    fn whole(&mut self, name: &'static str, most: u64) -> Result<Option<u32>, Problem> {
+        match self.scanner.next()? {
+            Next::Null => Ok(drop(self.scanner.skip()?)).map(|()| None),
+            Next::Number => match self.scanner.whole()? {
+                Some(value) if (1..=most).contains(&value) => Ok(Some(value as u32)),
+                _ => Err(invalid(name, &format!("must be a whole number from 1 to {most}"))),
+            },
+            _ => Err(invalid(name, "must be a whole number")),
+        }
+    }
+
+    fn stream_options(&mut self) -> Result<(), Problem> {
+        match self.scanner.next()? {
+            Next::Null => {
+                let at = self.scanner.skip()?;
+                self.found.options = Some(Options::Null(at));
+                return Ok(());
+            }
+            Next::Object => {}
+            _ => return Err(invalid("stream_options", "must be an object")),
+        }
+        self.scanner.enter_object()?;
+        let (at, mut first, mut count, mut include) = (self.scanner.position(), true, 0, None);
+        while let Some(key) = self.scanner.next_key(&mut first)? {
+            count += 1;
+            let wanted = self.scanner.says(&key, "include_usage");
+            let value_at = self.scanner.skip()?;
+            if wanted {
+                include = Some(Options::Include { value: value_at.len() == 4, at: value_at });
+            }
+        }
+        self.found.options = include.or(Some(Options::Object { at, empty: count == 0 }));
+        Ok(())
+    }
+
+    /// Text that a model reads: measured, and its links looked at.
+    fn prompt(&mut self) -> Result<(), Problem> {
+        let (limits, mut refused) = (self.limits, None);
+        let at = self.scanner.skip_with(&mut |scanner, key| {
+            if refused.is_none() && scanner.raw(key).ends_with(b"url") {
+                refused = link_at(scanner).filter(|link| !limits.may_link(link));
+            }
+            Ok(())
+        })?;
+        self.found.prompt_bytes += at.len();
+        match refused {
+            None => Ok(()),
+            Some(link) => {
+                let link: String = link.chars().take(100).collect();
+                let message = format!(
+                    "the link {link:?} is not accepted here: send the content as a `data:` URL, or ask the operator \
+                     to add its host to `requests.media_hosts`"
+                );
+                Err(Problem::Said(ServeError::Invalid { message, param: None, code: "link_not_allowed" }))
+            }
+        }
+    }
+}
+
+/// The string at the scanner, if one stands there.
+fn link_at(scanner: &Scanner<'_>) -> Option<String> {
+    let mut ahead = scanner.clone();
+    (ahead.next().ok()? == Next::String).then_some(())?;
+    let str = ahead.string().ok()?;
+    let raw = ahead.raw(&str);
+    // Content in the body itself may be megabytes: its beginning says what it is.
+    if raw.starts_with(b"data:") { None } else { Some(ahead.decode(&str)) }
+}
+
+impl Found {
+    fn done(self, kind: Kind, body: &Bytes) -> Result<Peeked, ServeError> {
+        let missing = || ServeError::Invalid {
+            message: "`model` is missing: name the model that is to answer".into(),
+            param: Some("model"),
+            code: "missing_model",
+        };
+        let (str, decoded, escaped) = self.model.clone().ok_or_else(missing)?;
+        let model = if escaped { Text::from(decoded) } else { Text::new(body.slice(str.raw.clone())).ok_or_else(missing)? };
+        if model.is_empty() {
+            return Err(missing());
+        }
+        let stream = self.stream && kind.streams();
+        let ask_usage = if stream && matches!(kind, Kind::Chat | Kind::Completion) { self.ask_usage() } else { None };
+        Ok(Peeked {
+            model,
+            model_at: str.raw.start - 1..str.raw.end + 1,
+            stream,
+            ask_usage,
+            prompt_tokens: u32::try_from(self.prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX / 2),
+            max_tokens: self.max_tokens,
+        })
+    }
+
+    fn ask_usage(&self) -> Option<Splice> {
+        let (at, text) = match &self.options {
+            None => {
+                (self.first_member..self.first_member, "\"stream_options\":{\"include_usage\":true},")
+            }
+            Some(Options::Null(at)) => (at.clone(), "{\"include_usage\":true}"),
+            Some(Options::Object { at, empty: true }) => (*at..*at, "\"include_usage\":true"),
+            Some(Options::Object { at, empty: false }) => (*at..*at, "\"include_usage\":true,"),
+            Some(Options::Include { value: false, at }) => (at.clone(), "true"),
+            Some(Options::Include { value: true, .. }) => return None,
+        };
+        Some(Splice { at, text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(body: &str) -> Result<Peeked, ServeError> {
+        peek(Kind::Chat, &Bytes::copy_from_slice(body.as_bytes()), &Requests::default())
+    }
+
+    fn why(body: &str) -> String {
+        look(body).unwrap_err().to_string()
+    }
+
+    fn spliced(body: &str) -> String {
+        let Splice { at, text } = look(body).unwrap().ask_usage.unwrap();
+        format!("{}{text}{}", &body[..at.start], &body[at.end..])
+    }
+
+    #[test]
+    fn what_is_needed_is_found_and_the_rest_is_left() {
+        let body = r#" {"x":[1,{"model":"no"}],"model":"m","stream":true,"max_tokens":7,"messages":[{"content":"hello there"}]}"#;
+        let peeked = look(body).unwrap();
+        assert_eq!((&*peeked.model, &body[peeked.model_at.clone()]), ("m", "\"m\""));
+        assert!(peeked.stream && peeked.max_tokens == Some(7) && peeked.prompt_tokens > 3);
+    }
+
+    #[test]
+    fn usage_is_asked_for_in_every_form_that_a_body_can_have() {
+        for (options, expected) in [
+            ("", r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#),
+            (r#","stream_options":null"#, r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#),
+            (r#","stream_options":{}"#, r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#),
+            (
+                r#","stream_options":{"a":1}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"a":1}}"#,
+            ),
+            (
+                r#","stream_options":{"include_usage":false}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+        ] {
+            assert_eq!(spliced(&format!(r#"{{"model":"m","stream":true{options}}}"#)), expected);
+        }
+        let asked = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
+        assert_eq!(look(asked).unwrap().ask_usage, None);
+        assert_eq!(look(r#"{"model":"m"}"#).unwrap().ask_usage, None);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_however_it_is_written() {
+        assert!(why(r#"{"model":"m","model":"n"}"#).contains("given twice"));
+        assert!(why(r#"{"model":"m","mod\u0065l":"n"}"#).contains("given twice"));
+    }
+
+    #[test]
+    fn values_that_cannot_stand_are_refused_with_the_name_of_their_key() {
+        for (body, expected) in [
+            ("{}", "`model` is missing"),
+            (r#"{"model":null}"#, "`model` must be a string"),
+            (r#"{"model":"m","stream":"yes"}"#, "`stream` must be"),
+            (r#"{"model":"m","max_tokens":-1}"#, "`max_tokens` must be"),
+            (r#"{"model":"m","max_tokens":1e999}"#, "`max_tokens` must be"),
+            (r#"{"model":"m","n":2147483648}"#, "`n` must be a whole number from 1 to 128"),
+            (r#"{"model":"m","chat_template":"x"}"#, "`chat_template` is not accepted"),
+            ("[1]", "must be a JSON object"),
+            ("{\"model\":\"m\"", "the body is not valid JSON"),
+        ] {
+            assert!(why(body).contains(expected), "{body}: {}", why(body));
+        }
+    }
+
+    #[test]
+    fn links_to_the_inside_are_refused_and_content_in_the_body_is_not() {
+        let image = |url: &str| {
+            format!(r#"{{"model":"m","messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"{url}"}}}}]}}]}}"#)
+        };
+        for url in ["http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "https://example.com/a.png"] {
+            assert!(why(&image(url)).contains("is not accepted here"), "{url}");
+        }
+        assert!(look(&image("data:image/png;base64,AAAA")).is_ok());
+        assert!(look(r#"{"model":"m","tools":[{"function":{"parameters":{"properties":{"url":{"type":"string"}}}}}]}"#).is_ok());
+    }
+}

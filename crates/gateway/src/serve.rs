@@ -1,0 +1,175 @@
+//! From an HTTP request to its answer: checks, key, route, body, and then the pipeline.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use plimsoll_types::{Envelope, Kind, ServeError, Text};
+
+use crate::body::Body;
+use crate::client_io::Watched;
+use crate::core::Core;
+use crate::head;
+use crate::house::Settings;
+use crate::openai::{error, models, peek};
+use crate::route::{Route, route};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The answer to `request`, whatever becomes of it.
+pub(crate) async fn respond(core: &Rc<Core>, watched: &Watched, request: Request<Incoming>) -> Response<Body> {
+    let settings = core.settings();
+    let mut id = None;
+    let kind = match route(request.method(), request.uri().path()) {
+        Ok(Route::Serve(kind)) => Some(kind),
+        _ => None,
+    };
+    let body_is_read = request.body().is_end_stream();
+    let mut response = match dispatch(core, &settings, watched, request, &mut id).await {
+        Ok(response) => response,
+        Err(error) => {
+            core.refused(&error);
+            let mut response = error::response(&error, kind);
+            if !body_is_read && ends_connection(&error) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    };
+    let id = id.unwrap_or_else(|| core.new_id());
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(id.as_bytes())) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// Whether the rest of the request may be on its way still, or its framing is not to be trusted.
+fn ends_connection(error: &ServeError) -> bool {
+    !matches!(
+        error,
+        ServeError::UnknownModel { .. }
+            | ServeError::Refused { .. }
+            | ServeError::Overloaded { .. }
+            | ServeError::Pushback { .. }
+            | ServeError::NoBackend
+            | ServeError::Backend(_)
+            | ServeError::Deadline(_)
+    )
+}
+
+async fn dispatch(
+    core: &Rc<Core>,
+    settings: &Settings,
+    watched: &Watched,
+    request: Request<Incoming>,
+    id: &mut Option<Text>,
+) -> Result<Response<Body>, ServeError> {
+    let mut head = head::read(&request, &settings.config.requests)?;
+    *id = head.request_id.take();
+    let tenant = settings.keys.admit(&head)?;
+    let kind = match route(request.method(), request.uri().path())? {
+        Route::Serve(kind) => kind,
+        Route::Models(name) => {
+            return models::answer(request.method(), name, &core.house.shared.snapshot());
+        }
+    };
+    if head.json == Some(false) {
+        return Err(ServeError::UnsupportedMedia("the body must be JSON, with `Content-Type: application/json`"));
+    }
+    let body = read_body(core, settings, request.into_body()).await?;
+    if watched.nul.replace(false) {
+        return Err(ServeError::invalid("the request holds a NUL byte, which neither HTTP nor JSON allows"));
+    }
+    let peeked = peek::peek(kind, &body, &settings.config.requests)?;
+    let received = core.clock.now();
+    let id = id.get_or_insert_with(|| core.new_id()).clone();
+    let patience = head.read_timeout.or(head.timeout);
+    let envelope = Envelope {
+        id,
+        kind,
+        model: peeked.model,
+        model_at: peeked.model_at,
+        stream: peeked.stream,
+        ask_usage: peeked.ask_usage,
+        prompt_tokens: peeked.prompt_tokens,
+        max_tokens: peeked.max_tokens,
+        tenant,
+        deadline: patience.filter(|_| !peeked.stream).map(|patience| received + patience),
+        patience,
+        forward: std::mem::take(&mut head.forward),
+        received,
+    };
+    let answer = core.pipeline.serve(plimsoll_types::Request { envelope, body }).await?;
+    Ok(relay(answer, kind))
+}
+
+fn relay(answer: plimsoll_pipeline::Response, kind: Kind) -> Response<Body> {
+    let head = answer.head;
+    let mut response = Response::new(Body::relayed(answer.body, head.stream.then_some(kind)));
+    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
+    let headers = response.headers_mut();
+    let content_type = match &*head.content_type {
+        "application/json" | "" => HeaderValue::from_static("application/json"),
+        text => HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("application/octet-stream")),
+    };
+    headers.insert(header::CONTENT_TYPE, content_type);
+    if head.stream {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    }
+    for (name, value) in head.fields {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+/// Reads the body whole: it is looked at before anything of it goes on, and may have to be sent twice.
+async fn read_body(core: &Core, settings: &Settings, mut body: Incoming) -> Result<Bytes, ServeError> {
+    let limits = &settings.config.requests;
+    let too_large = || ServeError::TooLarge { limit: limits.max_body_bytes };
+    if body.size_hint().lower() > limits.max_body_bytes {
+        return Err(too_large());
+    }
+    let (mut first, mut rest): (Option<Bytes>, Option<BytesMut>) = (None, None);
+    // Made when the body is not there at once, which is rare.
+    let mut late = None;
+    loop {
+        let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => {
+                let late =
+                    late.get_or_insert_with(|| core.clock.sleep_until(core.clock.now() + limits.body_timeout));
+                late.as_mut().poll(cx).map(|()| Err(ServeError::SlowBody))
+            }
+        })
+        .await?;
+        let Some(frame) = frame else { break };
+        let broken = |_| ServeError::invalid("the body is not framed as HTTP has it, or broke off");
+        // Trailer fields are read and left.
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        match (&mut first, &mut rest) {
+            (None, _) => first = Some(data),
+            (Some(begin), None) => {
+                let hint = body.size_hint().exact().unwrap_or(0).min(limits.max_body_bytes) as usize;
+                let mut all = BytesMut::with_capacity(begin.len() + data.len() + hint);
+                all.extend_from_slice(begin);
+                all.extend_from_slice(&data);
+                rest = Some(all);
+            }
+            (Some(_), Some(all)) => all.extend_from_slice(&data),
+        }
+        let length = rest.as_ref().map_or_else(|| first.as_ref().map_or(0, Bytes::len), BytesMut::len);
+        if length as u64 > limits.max_body_bytes {
+            return Err(too_large());
+        }
+    }
+    Ok(rest.map(BytesMut::freeze).or(first).unwrap_or_default())
+}
