@@ -46,7 +46,8 @@ pub fn read(kind: Kind, data: &[u8]) -> Seen {
 pub fn usage_of(answer: &[u8]) -> Option<Usage> {
     const TAIL: usize = 1_024;
     let tail = &answer[answer.len().saturating_sub(TAIL)..];
-    find_usage(tail).or_else(|| if answer.len() > TAIL { top_level_usage(answer).ok().flatten() } else { None })
+    find_usage(tail)
+        .or_else(|| if answer.len() > TAIL { top_level_usage(answer).ok().flatten() } else { None })
 }
 
 /// Inside a string the quotes would be escaped, so `"usage":{` can only be a key with an object.
@@ -119,7 +120,8 @@ fn read_delta(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
     scanner.enter_object()?;
     while let Some(key) = scanner.next_key(&mut first)? {
         match scanner.raw(&key) {
-            b"content" | b"reasoning" | b"reasoning_content" | b"refusal" | b"tool_calls" | b"function_call" => {
+            b"content" | b"reasoning" | b"reasoning_content" | b"refusal" | b"tool_calls"
+            | b"function_call" => {
                 token |= something(scanner)?;
             }
             _ => drop(scanner.skip()?),
@@ -264,7 +266,9 @@ mod tests {
     #[test]
     fn the_role_is_not_a_token_and_content_reasoning_and_tools_are() {
         let tokens = |delta: &str| {
-            chat(&format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#)).peeked.token_events
+            chat(&format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#))
+                .peeked
+                .token_events
         };
         assert_eq!(tokens(r#"{"role":"assistant","content":null}"#), 0);
         assert_eq!(tokens(r#"{"role":"assistant","content":""}"#), 0);
@@ -276,7 +280,9 @@ mod tests {
 
     #[test]
     fn the_usage_chunk_is_told_from_azures_first_chunk() {
-        let usage = chat(r#"{"choices":[],"usage":{"prompt_tokens":21,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":20}}}"#);
+        let usage = chat(
+            r#"{"choices":[],"usage":{"prompt_tokens":21,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":20}}}"#,
+        );
         assert!(usage.only_usage);
         assert_eq!(usage.peeked.usage, Some(Usage { prompt: 21, cached: 20, completion: 4 }));
         let azure = chat(r#"{"id":"","choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#);
@@ -300,7 +306,9 @@ mod tests {
         let event = |text: &str| read(Kind::Response, text.as_bytes()).peeked;
         assert_eq!(event(r#"{"type":"response.output_text.delta","delta":"Hi"}"#).token_events, 1);
         assert_eq!(event(r#"{"type":"response.created","response":{"usage":null}}"#), Peeked::default());
-        let end = event(r#"{"type":"response.completed","response":{"usage":{"input_tokens":3,"output_tokens":5,"input_tokens_details":{"cached_tokens":1}}}}"#);
+        let end = event(
+            r#"{"type":"response.completed","response":{"usage":{"input_tokens":3,"output_tokens":5,"input_tokens_details":{"cached_tokens":1}}}}"#,
+        );
         assert!(end.done);
         assert_eq!(end.usage, Some(Usage { prompt: 3, cached: 1, completion: 5 }));
         let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":10,"cache_read_input_tokens":90,"output_tokens":1}}}"#;

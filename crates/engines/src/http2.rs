@@ -91,7 +91,9 @@ impl Exchange {
         let body = Outgoing { left: length(&pieces) as u64, pieces: pieces.into_iter().collect() };
         match request.body(body) {
             Ok(request) => Self::Sending(Box::pin(Rc::clone(shared).send(request))),
-            Err(_) => Self::Sending(Box::pin(async { Err(Failure::Unreachable("the request cannot be sent")) })),
+            Err(_) => {
+                Self::Sending(Box::pin(async { Err(Failure::Unreachable("the request cannot be sent")) }))
+            }
         }
     }
 
@@ -105,7 +107,8 @@ impl Exchange {
             }
         };
         let (parts, body) = response.into_parts();
-        let mut head = Head { status: parts.status.as_u16(), length: body.size_hint().exact(), ..Head::default() };
+        let mut head =
+            Head { status: parts.status.as_u16(), length: body.size_hint().exact(), ..Head::default() };
         for (name, value) in &parts.headers {
             note(&mut head, name.as_str(), value.as_bytes());
         }

@@ -59,7 +59,8 @@ impl Endpoint {
     }
 
     async fn dial(&self) -> std::result::Result<Transport, &'static str> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| reason(&error))?;
+        let tcp =
+            TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| reason(&error))?;
         // Tokens are small and must not wait for each other.
         tcp.set_nodelay(true).map_err(|_| "the connection was lost")?;
         let Some((config, name)) = &self.tls else { return Ok(Transport::Plain(tcp)) };

@@ -22,11 +22,15 @@ pub fn refusal(status: u16, body: &[u8]) -> ServeError {
         Some(Value::Number(number)) => Some(number.to_string()),
         _ => None,
     };
-    let detail = || document.get("detail").or(document.get("error")).map(|detail| match detail {
-        Value::String(text) => clean(text),
-        other => clean(&other.to_string()),
-    });
-    let message = word("message").or_else(detail).unwrap_or_else(|| format!("the backend refused the request ({status})"));
+    let detail = || {
+        document.get("detail").or(document.get("error")).map(|detail| match detail {
+            Value::String(text) => clean(text),
+            other => clean(&other.to_string()),
+        })
+    };
+    let message = word("message")
+        .or_else(detail)
+        .unwrap_or_else(|| format!("the backend refused the request ({status})"));
     ServeError::Refused { status, message, kind: word("type"), param: word("param"), code: word("code") }
 }
 
@@ -35,7 +39,8 @@ fn clean(text: &str) -> String {
     let text = ["Traceback", "panicked at", "stack backtrace"]
         .iter()
         .fold(text, |text, begin| text.split(begin).next().unwrap_or(""));
-    let words: Vec<&str> = text.split(' ').map(|word| if tells_of_inside(word) { "[removed]" } else { word }).collect();
+    let words: Vec<&str> =
+        text.split(' ').map(|word| if tells_of_inside(word) { "[removed]" } else { word }).collect();
     let mut cleaned: String = words.join(" ").chars().filter(|c| !c.is_control() || *c == '\n').collect();
     if let Some((cut, _)) = cleaned.char_indices().nth(MAX_MESSAGE) {
         cleaned.truncate(cut);
@@ -45,9 +50,8 @@ fn clean(text: &str) -> String {
 
 fn tells_of_inside(word: &str) -> bool {
     let trimmed = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '/');
-    let pointer = word.contains("0x") && word.split("0x").skip(1).any(|hex| {
-        hex.chars().take_while(char::is_ascii_hexdigit).count() >= 6
-    });
+    let pointer = word.contains("0x")
+        && word.split("0x").skip(1).any(|hex| hex.chars().take_while(char::is_ascii_hexdigit).count() >= 6);
     let path = trimmed.starts_with('/') && trimmed.matches('/').count() >= 2 && !trimmed.starts_with("/v1/");
     let source = [".rs:", ".py:", ".cc:", ".cpp:", ".cu:"].iter().any(|ending| word.contains(ending));
     pointer || path || source || word.contains("://") || has_address(word)

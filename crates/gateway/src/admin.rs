@@ -32,7 +32,10 @@ impl Admin {
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
-                self.house.clock.sleep_until(self.house.clock.now() + std::time::Duration::from_millis(20)).await;
+                self.house
+                    .clock
+                    .sleep_until(self.house.clock.now() + std::time::Duration::from_millis(20))
+                    .await;
                 continue;
             };
             let admin = Arc::clone(&self);
@@ -87,7 +90,8 @@ impl Admin {
         if self.house.is_leaving() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
-        let serves = |backend: &Backend| !backend.spec.models.is_empty() && backend.service(now) != Service::Ejected;
+        let serves =
+            |backend: &Backend| !backend.spec.models.is_empty() && backend.service(now) != Service::Ejected;
         match snapshot.fleet.backends.iter().any(|backend| serves(backend)) {
             true => text(StatusCode::OK, "ready\n"),
             false => text(StatusCode::SERVICE_UNAVAILABLE, "no backend in service\n"),

@@ -29,7 +29,13 @@ pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String
     let fleet = Fleet::new(specs, settings.config.routing.clone(), None);
     let snapshot = Snapshot::new(fleet, settings.config.pipeline.clone());
     let settings = ArcSwap::from_pointee(settings);
-    Ok(Arc::new(House { shared: Shared::new(snapshot), settings, tls, clock, leaving: AtomicBool::new(false) }))
+    Ok(Arc::new(House {
+        shared: Shared::new(snapshot),
+        settings,
+        tls,
+        clock,
+        leaving: AtomicBool::new(false),
+    }))
 }
 
 /// Puts `config` in force: settings first, since the new fleet needs its engines.
@@ -66,7 +72,8 @@ fn settings(
     for backend in &config.backends {
         let spec = spec_of(backend, discovered);
         if !engines.openai.contains_key(&key(&spec)) {
-            let engine = openai::Backend::new(&backend.engine()).map_err(|invalid| format!("{}: {invalid}", backend.name))?;
+            let engine = openai::Backend::new(&backend.engine())
+                .map_err(|invalid| format!("{}: {invalid}", backend.name))?;
             engines.openai.insert(key(&spec), engine);
         }
         specs.push(spec);

@@ -60,7 +60,8 @@ fn hash(key: &[u8]) -> [u8; 32] {
 fn from_hex(text: &str) -> [u8; 32] {
     let mut out = [0; 32];
     for (index, byte) in out.iter_mut().enumerate() {
-        *byte = text.get(2 * index..2 * index + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0);
+        *byte =
+            text.get(2 * index..2 * index + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0);
     }
     out
 }

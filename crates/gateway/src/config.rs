@@ -84,7 +84,10 @@ impl Section for Tls {
 
 impl Section for Config {
     fn keys(&mut self, keys: &mut dyn Keys) {
-        keys.text(Key::new("listen", "Where callers are served: HTTP/1.1 and HTTP/2 on one port."), &mut self.listen);
+        keys.text(
+            Key::new("listen", "Where callers are served: HTTP/1.1 and HTTP/2 on one port."),
+            &mut self.listen,
+        );
         let key = Key::new("admin", "Where operators are served: metrics, health, the fleet, drain.");
         keys.text(key, &mut self.admin);
         keys.number(Key::new("threads", "Cores to use; 0 means all."), 0..=1_024, &mut self.threads);
@@ -95,7 +98,8 @@ impl Section for Config {
         keys.section(Key::new("requests", "What requests may be."), &mut self.requests);
         let key = Key::new("drain_delay_ms", "How long readiness is off before the listeners close.");
         keys.millis(key, 0..=600_000, &mut self.drain_delay);
-        let key = Key::new("drain_timeout_ms", "How long running streams may go on once the listeners are closed.");
+        let key =
+            Key::new("drain_timeout_ms", "How long running streams may go on once the listeners are closed.");
         keys.millis(key, 0..=86_400_000, &mut self.drain_timeout);
         let key = Key::new("backends", "The backends; none means the embedded fleet of simulated GPUs.");
         keys.list(key, &mut self.backends);
@@ -150,7 +154,8 @@ impl Config {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let text =
+        text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().map_err(|_| format!("{text:?} is not an address and port, such as 127.0.0.1:8080"))
 }
 
@@ -179,7 +184,10 @@ mod tests {
     fn the_minimal_file_of_the_readme_is_understood() {
         let text = "listen: 127.0.0.1:8080\nadmin: 127.0.0.1:9464\nbackends:\n  - {name: a, url: \"http://127.0.0.1:9001\", models: [mock]}\n";
         let config = read("local.yaml", text).unwrap();
-        assert_eq!((config.backends[0].name.as_str(), config.backends[0].models.as_slice()), ("a", &["mock".to_owned()][..]));
+        assert_eq!(
+            (config.backends[0].name.as_str(), config.backends[0].models.as_slice()),
+            ("a", &["mock".to_owned()][..])
+        );
     }
 
     #[test]
@@ -200,13 +208,15 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
-        let found = problems("threads: many\nbackends:\n  - {name: a, url: \"ftp://x\"}\n  - {name: a, url: \"http://x\", max_in_flight: 0}\n");
+        let found = problems(
+            "threads: many\nbackends:\n  - {name: a, url: \"ftp://x\"}\n  - {name: a, url: \"http://x\", max_in_flight: 0}\n",
+        );
         assert_eq!(
             found,
             [
                 "local.yaml:1: threads: \"many\" is not a whole number",
-                "local.yaml:2: backends: two backends are named \"a\"",
                 "local.yaml:3: backends[0].url: must begin with http:// or https://",
+                "local.yaml:3: backends: two backends are named \"a\"",
                 "local.yaml:4: backends[1].max_in_flight: 0 is not between 1 and 1000000",
             ]
         );

@@ -26,7 +26,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Serves a connection to its end.
 pub(crate) async fn serve_connection(core: Rc<Core>, tcp: TcpStream) {
     let kept = core.janitor.keep();
-    let late = core.clock.sleep_until(core.clock.now() + HANDSHAKE.max(core.settings().config.requests.head_timeout));
+    let late = core
+        .clock
+        .sleep_until(core.clock.now() + HANDSHAKE.max(core.settings().config.requests.head_timeout));
     let opened = tokio::select! {
         opened = open(&core, tcp, &kept) => opened,
         () = late => return,
@@ -48,9 +50,8 @@ pub(crate) async fn serve_connection(core: Rc<Core>, tcp: TcpStream) {
             .serve_connection(TokioIo::new(io), service);
         drive(connection, |connection| connection.graceful_shutdown(), &core, &kept).await;
     } else {
-        let connection = http1::Builder::new()
-            .header_read_timeout(None)
-            .serve_connection(TokioIo::new(io), service);
+        let connection =
+            http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(io), service);
         drive(connection, |connection| connection.graceful_shutdown(), &core, &kept).await;
     }
 }

@@ -87,7 +87,10 @@ impl Core {
     pub(crate) fn refused(&self, error: &ServeError) {
         let before_dispatch = !matches!(
             error,
-            ServeError::Refused { .. } | ServeError::Backend(_) | ServeError::Deadline(_) | ServeError::NoBackend
+            ServeError::Refused { .. }
+                | ServeError::Backend(_)
+                | ServeError::Deadline(_)
+                | ServeError::NoBackend
         );
         if before_dispatch {
             catalog::REFUSALS.counter(&[shape(error).code.as_deref().unwrap_or("other")]).increment(1);
@@ -100,14 +103,23 @@ fn make_engine(house: &Arc<House>) -> MakeEngine {
     Box::new(move |backend: &Backend| {
         let key = (backend.spec.name.clone(), backend.spec.identity.clone());
         let settings = house.settings();
-        let openai = settings.engines.openai.get(&key).map(|backend| -> Rc<dyn Engine> { backend.engine(&house.clock) });
-        let simulated = || settings.engines.simulated.get(&key).map(|gpu| gpu.engine(Arc::clone(&house.clock)));
+        let openai = settings
+            .engines
+            .openai
+            .get(&key)
+            .map(|backend| -> Rc<dyn Engine> { backend.engine(&house.clock) });
+        let simulated =
+            || settings.engines.simulated.get(&key).map(|gpu| gpu.engine(Arc::clone(&house.clock)));
         openai.or_else(simulated).expect("the fleet and the engines are published together")
     })
 }
 
 /// Runs a core until the acceptor is gone and its last connection has ended.
-pub(crate) fn run(house: Arc<House>, seed_and_cores: (u64, usize), mut accepted: UnboundedReceiver<Accepted>) {
+pub(crate) fn run(
+    house: Arc<House>,
+    seed_and_cores: (u64, usize),
+    mut accepted: UnboundedReceiver<Accepted>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a core could not start"),

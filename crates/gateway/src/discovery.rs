@@ -17,7 +17,8 @@ pub(crate) type Found = Rc<RefCell<Discovered>>;
 /// Asks all that have not said what they serve, once; true when nobody is left.
 pub(crate) async fn ask(house: &Arc<House>, found: &Found) -> bool {
     let settings = house.settings.load_full();
-    let unknown: Vec<_> = settings.config.backends.iter().filter(|backend| backend.models.is_empty()).collect();
+    let unknown: Vec<_> =
+        settings.config.backends.iter().filter(|backend| backend.models.is_empty()).collect();
     let (mut left, mut news) = (false, false);
     for backend in unknown {
         let spec = spec_of(backend, &found.borrow());
@@ -25,7 +26,10 @@ pub(crate) async fn ask(house: &Arc<House>, found: &Found) -> bool {
             continue;
         }
         let key = (spec.name, spec.identity);
-        let Some(engine) = settings.engines.openai.get(&key).map(|backend| backend.engine(&house.clock)) else { continue };
+        let Some(engine) = settings.engines.openai.get(&key).map(|backend| backend.engine(&house.clock))
+        else {
+            continue;
+        };
         let late = house.clock.sleep_until(house.clock.now() + EVERY * 3);
         let models = tokio::select! {
             models = engine.models() => models.map_err(|failure| failure.to_string()),

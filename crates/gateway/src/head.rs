@@ -48,7 +48,10 @@ pub(crate) fn read<B>(request: &Request<B>, limits: &Requests) -> Result<Head, S
         head.field(name, value)?;
     }
     if size as u64 > limits.max_head_bytes {
-        return Err(ServeError::HeadTooLarge { limit_bytes: limits.max_head_bytes as usize, limit_fields: 100 });
+        return Err(ServeError::HeadTooLarge {
+            limit_bytes: limits.max_head_bytes as usize,
+            limit_fields: 100,
+        });
     }
     head.check_framing(request.headers())?;
     head.check_authority(request)?;
@@ -75,7 +78,9 @@ impl Head {
             }
             header::TRANSFER_ENCODING => {
                 if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                    return Err(ServeError::invalid("the only Transfer-Encoding understood is `chunked`, once"));
+                    return Err(ServeError::invalid(
+                        "the only Transfer-Encoding understood is `chunked`, once",
+                    ));
                 }
                 self.chunked = true;
             }
@@ -122,7 +127,9 @@ impl Head {
             return Err(ServeError::invalid("HTTP/1.0 has no Transfer-Encoding"));
         }
         match (&self.host, request.uri().authority()) {
-            (None, None) if request.version() == Version::HTTP_11 => Err(ServeError::invalid("the request has no Host")),
+            (None, None) if request.version() == Version::HTTP_11 => {
+                Err(ServeError::invalid("the request has no Host"))
+            }
             (host, authority) => {
                 let named = authority.map(|authority| authority.as_str().as_bytes());
                 let both = host.iter().map(|host| host.as_bytes()).chain(named);
@@ -157,7 +164,10 @@ fn seconds(value: &HeaderValue) -> Option<Duration> {
 fn is_authority(authority: &[u8]) -> bool {
     let (host, port) = match authority {
         [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
-            Some(end) if std::str::from_utf8(&rest[..end]).is_ok_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()) => {
+            Some(end)
+                if std::str::from_utf8(&rest[..end])
+                    .is_ok_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()) =>
+            {
                 (&rest[..end], &rest[end + 1..])
             }
             _ => return false,
@@ -204,16 +214,25 @@ mod tests {
         for coding in ["gzip, chunked", "chunked, chunked", "identity"] {
             assert!(look(&[("host", "h"), ("transfer-encoding", coding)]).is_err(), "{coding}");
         }
-        assert!(look(&[("host", "h"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]).is_err());
+        assert!(
+            look(&[("host", "h"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")])
+                .is_err()
+        );
         assert!(look(&[("host", "h"), ("transfer-encoding", "chunked"), ("content-length", "5")]).is_err());
         assert!(look(&[("host", "h"), ("transfer-encoding", "ChUnKeD")]).is_ok());
-        assert_eq!(look(&[("host", "h"), ("expect", "y 100-continue")]).unwrap_err(), ServeError::Expectation);
+        assert_eq!(
+            look(&[("host", "h"), ("expect", "y 100-continue")]).unwrap_err(),
+            ServeError::Expectation
+        );
     }
 
     #[test]
     fn keys_come_in_three_ways_and_not_in_two_at_once() {
         let key = |fields: &[(&str, &str)]| look(fields).map(|head| (head.key, head.bad_key)).unwrap();
-        assert_eq!(key(&[("host", "h"), ("authorization", "Bearer k")]), (Some(Bytes::from_static(b"k")), false));
+        assert_eq!(
+            key(&[("host", "h"), ("authorization", "Bearer k")]),
+            (Some(Bytes::from_static(b"k")), false)
+        );
         assert_eq!(key(&[("host", "h"), ("x-api-key", "k")]).0, Some(Bytes::from_static(b"k")));
         assert!(key(&[("host", "h"), ("authorization", "Bearer k"), ("authorization", "Bearer l")]).1);
         assert!(key(&[("host", "h"), ("authorization", "Basic k")]).1);
@@ -221,7 +240,8 @@ mod tests {
 
     #[test]
     fn ids_and_timeouts_are_taken_when_they_make_sense() {
-        let head = look(&[("host", "h"), ("x-request-id", "a b"), ("x-stainless-read-timeout", "1.5")]).unwrap();
+        let head =
+            look(&[("host", "h"), ("x-request-id", "a b"), ("x-stainless-read-timeout", "1.5")]).unwrap();
         assert_eq!((head.request_id, head.read_timeout), (None, Some(Duration::from_millis(1_500))));
         let head = look(&[("host", "h"), ("x-request-id", "abc"), ("x-stainless-timeout", "inf")]).unwrap();
         assert_eq!((head.request_id.as_deref(), head.timeout), (Some("abc"), None));

@@ -37,8 +37,11 @@ impl Drop for Kept {
 impl Janitor {
     /// A janitor at work on this core.
     pub(crate) fn start(clock: &Arc<dyn Clock>, house: &Arc<House>) -> Rc<Self> {
-        let janitor =
-            Rc::new(Self { connections: RefCell::default(), clock: Arc::clone(clock), house: Arc::clone(house) });
+        let janitor = Rc::new(Self {
+            connections: RefCell::default(),
+            clock: Arc::clone(clock),
+            house: Arc::clone(house),
+        });
         tokio::task::spawn_local(work(Rc::downgrade(&janitor), Arc::clone(clock)));
         janitor
     }

@@ -21,12 +21,12 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::accept::{self, Door};
 use crate::admin::Admin;
+use crate::assemble;
 use crate::config::Config;
 use crate::core::{self, Seat};
 use crate::discovery::{self, Found};
 use crate::house::House;
 use crate::reload::Reloader;
-use crate::assemble;
 
 /// Where a configuration came from.
 #[derive(Debug, Clone)]
@@ -77,7 +77,8 @@ async fn control(
     start_acceptor(&house, listener, doors, closed);
 
     let drain = Arc::new(Notify::new());
-    let operators = Admin { house: Arc::clone(&house), exporter: exporter.clone(), drain: Arc::clone(&drain) };
+    let operators =
+        Admin { house: Arc::clone(&house), exporter: exporter.clone(), drain: Arc::clone(&drain) };
     let admin = tokio::net::TcpListener::from_std(admin).map_err(|error| cannot("admin", error))?;
     tokio::task::spawn_local(Arc::new(operators).serve(admin));
     if let Some(exporter) = exporter {
@@ -88,7 +89,8 @@ async fn control(
     tokio::task::spawn_local(discovery::keep_asking(Arc::clone(&house), Found::clone(&found)));
     let signals = |kind| signal(kind).map_err(|error| cannot("signals", error));
     let hangup = signals(SignalKind::hangup())?;
-    let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
     if let Some(file) = &source.file {
         tokio::task::spawn_local(Reloader::new(&house, &found, file).watch(hangup));
     }
@@ -115,7 +117,10 @@ fn start_cores(house: &Arc<House>, threads: u64) -> Vec<Door> {
             let (core, accepted) = mpsc::unbounded_channel();
             let (house, seed) = (Arc::clone(house), RandomState::new().build_hasher().finish());
             let work = move || core::run(house, (seed, cores), accepted);
-            thread::Builder::new().name(format!("core-{index}")).spawn(work).expect("the system has room for a thread");
+            thread::Builder::new()
+                .name(format!("core-{index}"))
+                .spawn(work)
+                .expect("the system has room for a thread");
             Door { seat: Seat::new(index), core }
         })
         .collect()
@@ -133,7 +138,8 @@ fn start_acceptor(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         // Doors stay open until the process ends: a core without one would end its connections.
         let held: Vec<_> = doors.iter().map(|door| door.core.clone()).collect();
-        let accepted = runtime.and_then(|runtime| runtime.block_on(accept::accept(listener, doors, house, closed)));
+        let accepted =
+            runtime.and_then(|runtime| runtime.block_on(accept::accept(listener, doors, house, closed)));
         if let Err(error) = accepted {
             tracing::error!(%error, "the acceptor ended");
         }

@@ -38,7 +38,11 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Ser
             }
         },
     };
-    if method == Method::POST { Ok(Route::Serve(kind)) } else { Err(ServeError::WrongMethod { allowed: "POST" }) }
+    if method == Method::POST {
+        Ok(Route::Serve(kind))
+    } else {
+        Err(ServeError::WrongMethod { allowed: "POST" })
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,11 @@ use crate::route::{Route, route};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The answer to `request`, whatever becomes of it.
-pub(crate) async fn respond(core: &Rc<Core>, watched: &Watched, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn respond(
+    core: &Rc<Core>,
+    watched: &Watched,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let settings = core.settings();
     let mut id = None;
     let kind = match route(request.method(), request.uri().path()) {
@@ -80,7 +84,9 @@ async fn dispatch(
         }
     };
     if head.json == Some(false) {
-        return Err(ServeError::UnsupportedMedia("the body must be JSON, with `Content-Type: application/json`"));
+        return Err(ServeError::UnsupportedMedia(
+            "the body must be JSON, with `Content-Type: application/json`",
+        ));
     }
     let body = read_body(core, settings, request.into_body()).await?;
     if watched.nul.replace(false) {
@@ -145,16 +151,18 @@ async fn read_body(core: &Core, settings: &Settings, mut body: Incoming) -> Resu
         let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Ok(frame)),
             Poll::Pending => {
-                let late =
-                    late.get_or_insert_with(|| core.clock.sleep_until(core.clock.now() + limits.body_timeout));
+                let late = late
+                    .get_or_insert_with(|| core.clock.sleep_until(core.clock.now() + limits.body_timeout));
                 late.as_mut().poll(cx).map(|()| Err(ServeError::SlowBody))
             }
         })
         .await?;
         let Some(frame) = frame else { break };
         let broken = |_| ServeError::invalid("the body is not framed as HTTP has it, or broke off");
-        // Trailer fields are read and left.
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            // They would have to be checked like header fields, and nobody needs them.
+            return Err(ServeError::invalid("requests must come without trailer fields"));
+        };
         match (&mut first, &mut rest) {
             (None, _) => first = Some(data),
             (Some(begin), None) => {

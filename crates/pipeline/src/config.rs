@@ -63,19 +63,32 @@ impl Config {
 
 impl Section for Config {
     fn keys(&mut self, keys: &mut dyn Keys) {
-        let key = Key::new("max_in_flight", "Requests served at a time; more are refused with 503 and `Retry-After`.");
+        let key = Key::new(
+            "max_in_flight",
+            "Requests served at a time; more are refused with 503 and `Retry-After`.",
+        );
         keys.number(key, 1..=10_000_000, &mut self.max_in_flight);
         let key = Key::new("max_attempts", "Attempts that one request may make, each at another backend.");
         keys.number(key, 1..=10, &mut self.max_attempts);
         let key = Key::new("retry_percent", "Second tries allowed for each hundred requests.");
         keys.number(key, 0..=100, &mut self.retry_percent);
-        let key = Key::new("retry_per_second", "Second tries allowed each second besides, so that little traffic has some.");
+        let key = Key::new(
+            "retry_per_second",
+            "Second tries allowed each second besides, so that little traffic has some.",
+        );
         keys.number(key, 0..=10_000, &mut self.retry_per_second);
-        let key = Key::new("ttft_limit_ms", "The longest wait for the first token at one backend; then another is tried.");
+        let key = Key::new(
+            "ttft_limit_ms",
+            "The longest wait for the first token at one backend; then another is tried.",
+        );
         keys.millis(key, 10..=3_600_000, &mut self.ttft_limit);
-        let key = Key::new("ttft_factor", "A backend that takes this many times its expected time to first token is given up.");
+        let key = Key::new(
+            "ttft_factor",
+            "A backend that takes this many times its expected time to first token is given up.",
+        );
         keys.decimal(key, 1.0..=1_000.0, &mut self.ttft_factor);
-        let key = Key::new("ttft_floor_ms", "However soon a first token is expected, the backend has this long.");
+        let key =
+            Key::new("ttft_floor_ms", "However soon a first token is expected, the backend has this long.");
         keys.millis(key, 10..=3_600_000, &mut self.ttft_floor);
         let key = Key::new("idle_limit_ms", "The longest silence of a backend inside a stream.");
         keys.millis(key, 10..=3_600_000, &mut self.idle_limit);
@@ -90,7 +103,10 @@ impl Section for Config {
         keys.millis(key, 0..=600_000, &mut self.hold_headers);
         let key = Key::new("keep_alive_ms", "After this much silence a stream gets a comment line.");
         keys.millis(key, 100..=600_000, &mut self.keep_alive);
-        let key = Key::new("log_requests", "Whether each request leaves a line in the log: ids, model, backend, tokens and times, never text.");
+        let key = Key::new(
+            "log_requests",
+            "Whether each request leaves a line in the log: ids, model, backend, tokens and times, never text.",
+        );
         keys.flag(key, &mut self.log_requests);
     }
 }

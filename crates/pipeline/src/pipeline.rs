@@ -107,7 +107,7 @@ impl Pipeline {
         let snapshot = self.shared.snapshot();
         let lane = snapshot.lane(&request.envelope.model)?;
         let permit = self.shared.admit(&snapshot.config)?;
-        self.budget.borrow_mut().deposit(&snapshot.config);
+        self.budget.borrow_mut().deposit(request.envelope.received, &snapshot.config);
         let meter = Meter::new(&lane, &self.clock, &request.envelope, snapshot.config.log_requests);
         let held = Held { watch: self.sweeper.watch(), meter, snapshot, _permit: permit };
         Ok(Job { core: Rc::clone(self), request, lane, held })
@@ -149,5 +149,6 @@ const EVENT_STREAM: Text = Text::from_static("text/event-stream");
 
 fn respond(mut live: Live) -> Response {
     let head = std::mem::take(&mut live.begun.head);
+    live.begun.head.stream = head.stream;
     Response { head, body: TokenStream::live(live) }
 }

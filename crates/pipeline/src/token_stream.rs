@@ -197,7 +197,7 @@ impl TokenStream {
 impl Flowing {
     /// The answer has begun: what was held back is taken in as if it came now.
     fn new(live: Live, clock: &dyn Clock) -> Self {
-        let (now, stream) = (clock.now(), live.begun.head.stream || live.begun.chunks.len() > 1);
+        let (now, stream) = (clock.now(), live.begun.head.stream);
         let mut flowing = Self { live, stream, seen: Peeked::default(), sent: 0 };
         for index in 0..flowing.live.begun.chunks.len() {
             let chunk = flowing.live.begun.chunks[index].clone();

@@ -15,7 +15,10 @@ pub(crate) fn print(config: &Config, house: &House) {
     eprintln!("  operators  http://{admin}   (/metrics /readyz /fleet)");
     eprintln!("  models     {models}");
     if config.backends.is_empty() {
-        eprintln!("  backends   {} simulated GPUs in this process: nothing is computed, only timed", backends.len());
+        eprintln!(
+            "  backends   {} simulated GPUs in this process: nothing is computed, only timed",
+            backends.len()
+        );
     } else {
         eprintln!("  backends   {}", backends.len());
     }

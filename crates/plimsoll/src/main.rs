@@ -64,7 +64,8 @@ fn configuration(args: &Serve) -> anyhow::Result<Config> {
             bail!("--backend is for going without a file; {name} has backends already");
         }
         let named = args.backend.iter().enumerate();
-        config.backends = named.map(|(index, url)| BackendConfig::at(format!("b{}", index + 1), url.clone())).collect();
+        config.backends =
+            named.map(|(index, url)| BackendConfig::at(format!("b{}", index + 1), url.clone())).collect();
     }
     config.allow_anyone |= args.allow_anyone;
     config::check(&name, &mut config).map_err(all)?;

@@ -88,6 +88,9 @@ impl Backend {
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend").field("slot", &self.slot).field("name", &self.spec.name).finish_non_exhaustive()
+        f.debug_struct("Backend")
+            .field("slot", &self.slot)
+            .field("name", &self.spec.name)
+            .finish_non_exhaustive()
     }
 }

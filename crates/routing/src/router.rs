@@ -75,14 +75,23 @@ impl Router {
         }
         let panic = f64::from(open) < config.panic_threshold * members.len() as f64;
         if panic || self.chosen.is_empty() {
-            let free = |member: &Backend| usable(member, tried) && member.pushback_left(now).is_zero();
+            // Where all asked to be left alone, each still gets one request at a time: it may know better by now.
+            let alone =
+                |member: &Backend| member.pushback_left(now).is_zero() || member.load.in_flight() == 0;
+            let free = |member: &Backend| usable(member, tried) && alone(member);
             let all = members.iter().enumerate().filter(|(_, member)| free(member));
             self.chosen.clear();
             self.chosen.extend(all.map(|(index, _)| index as u32));
         }
     }
 
-    fn dispatch(&mut self, pool: &Arc<Pool>, member: usize, request: &RequestShape, probe: bool) -> Dispatched {
+    fn dispatch(
+        &mut self,
+        pool: &Arc<Pool>,
+        member: usize,
+        request: &RequestShape,
+        probe: bool,
+    ) -> Dispatched {
         pool.picks[member].increment(1);
         Dispatched::new(&pool.members[member], pool, request, probe)
     }
@@ -171,12 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_pushed_back_is_left_alone() {
+    fn a_backend_that_pushed_back_gets_one_request_at_a_time() {
         let (pool, mut router, config) = (pool(1), Router::new(1), Config::default());
         let mut sent = router.pick(&pool, &at(0), &[], &config).unwrap();
         sent.judge(Verdict::Pushback(Duration::from_secs(2)), Instant::ORIGIN, &config);
+        drop(sent);
+        let one = router.pick(&pool, &at(500), &[], &config).unwrap();
         let refused = router.pick(&pool, &at(500), &[], &config).err();
         assert_eq!(refused, Some(PickError::Pushback(Duration::from_millis(1_500))));
         assert!(router.pick(&pool, &at(2_001), &[], &config).is_ok());
+        drop(one);
     }
 }

@@ -63,7 +63,8 @@ impl Fleet {
         let backends: Vec<Arc<Backend>> = specs
             .into_iter()
             .map(|spec| {
-                let same = before.and_then(|fleet| fleet.backends.iter().find(|backend| backend.spec == spec));
+                let same =
+                    before.and_then(|fleet| fleet.backends.iter().find(|backend| backend.spec == spec));
                 same.cloned().unwrap_or_else(|| {
                     next_slot += 1;
                     Arc::new(Backend::new(next_slot - 1, spec))

@@ -71,31 +71,34 @@ impl Metric {
 
     fn key(&self, values: &[&str]) -> Key {
         assert_eq!(values.len(), self.labels.len(), "{} has the labels {:?}", self.name, self.labels);
-        let labels: Vec<Label> =
-            self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+        let labels: Vec<Label> = self
+            .labels
+            .iter()
+            .zip(values)
+            .map(|(name, value)| Label::new(*name, (*value).to_owned()))
+            .collect();
         Key::from_parts(self.name, labels)
     }
 }
 
 /// Time to first token: vLLM's bounds up to 160 s, which begin like those of OpenTelemetry's GenAI conventions.
 pub const TTFT_BUCKETS: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
-    160.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0,
 ];
 /// Gap between tokens: down to 1 ms, since a GB200 writes one each 3 to 10 ms.
 pub const ITL_BUCKETS: &[f64] = &[
-    0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.4, 0.8,
-    1.6, 3.2,
+    0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.4,
+    0.8, 1.6, 3.2,
 ];
 /// Whole requests.
 pub const DURATION_BUCKETS: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0,
-    120.0, 240.0, 480.0, 960.0, 1920.0,
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0,
+    50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0,
 ];
 /// What the gateway itself adds.
-pub const OVERHEAD_BUCKETS: &[f64] = &[
-    1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.1,
-];
+pub const OVERHEAD_BUCKETS: &[f64] =
+    &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.1];
 
 /// Requests by what became of them.
 pub const REQUESTS: Metric = Metric::counter_of(
@@ -192,11 +195,8 @@ pub const BACKEND_EXPECTED_TTFT: Metric = Metric::gauge_of(
     "Expected time to first token of a 1,000-token prompt sent to a backend now.",
 );
 /// Whether a backend is in service.
-pub const BACKEND_HEALTHY: Metric = Metric::gauge_of(
-    "plimsoll_backend_healthy",
-    &["backend"],
-    "1 in service, 0.5 in probation, 0 ejected.",
-);
+pub const BACKEND_HEALTHY: Metric =
+    Metric::gauge_of("plimsoll_backend_healthy", &["backend"], "1 in service, 0.5 in probation, 0 ejected.");
 /// Ejections.
 pub const EJECTIONS: Metric = Metric::counter_of(
     "plimsoll_ejections_total",
@@ -236,11 +236,8 @@ pub const PROCESS_FDS: Metric = Metric::gauge_of("process_open_fds", &[], "Open 
 pub const PROCESS_MAX_FDS: Metric =
     Metric::gauge_of("process_max_fds", &[], "File descriptors that the process may open.");
 /// When the process began.
-pub const PROCESS_START: Metric = Metric::gauge_of(
-    "process_start_time_seconds",
-    &[],
-    "When the process began, in seconds of Unix time.",
-);
+pub const PROCESS_START: Metric =
+    Metric::gauge_of("process_start_time_seconds", &[], "When the process began, in seconds of Unix time.");
 
 /// All of them, in the order of the reference.
 pub const ALL: &[Metric] = &[

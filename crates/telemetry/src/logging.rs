@@ -17,7 +17,8 @@ pub enum LogFormat {
 pub fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("PLIMSOLL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second call, as tests make, keeps the first subscriber.
     let _ = if format == LogFormat::Json || (format == LogFormat::Auto && !terminal) {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()

@@ -9,7 +9,8 @@ pub(crate) fn observe() {
     let Ok(stat) = fs::read_to_string("/proc/self/stat") else { return };
     // The command's name, the second field, may hold spaces and brackets: count from its end.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let field =
+        |number: usize| fields.get(number - 3).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
     let (ticks, page) = (sysconf(libc::_SC_CLK_TCK), sysconf(libc::_SC_PAGESIZE));
     catalog::PROCESS_CPU.gauge(&[]).set((field(14) + field(15)) / ticks);
     catalog::PROCESS_MEMORY.gauge(&[]).set(field(24) * page);

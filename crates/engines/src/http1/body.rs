@@ -159,7 +159,9 @@ mod tests {
 
     #[test]
     fn malformed_chunks_are_refused() {
-        for bad in ["0x5\r\nhello\r\n", "5\nhello\n", "5\r\nhelloXX", "\r\n", "-1\r\n", "fffffffffffffffff\r\n"] {
+        for bad in
+            ["0x5\r\nhello\r\n", "5\nhello\n", "5\r\nhelloXX", "\r\n", "-1\r\n", "fffffffffffffffff\r\n"]
+        {
             assert!(decode(&[bad.as_bytes()]).is_err(), "{bad:?}");
         }
     }

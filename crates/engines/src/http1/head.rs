@@ -58,7 +58,8 @@ impl Parsed {
 
     fn field(&mut self, name: &str, value: &[u8]) -> Result<(), Failure> {
         if name.eq_ignore_ascii_case("content-length") {
-            let length = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+            let length =
+                std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
             let length = length.and_then(|text| text.parse().ok()).ok_or(MALFORMED)?;
             // Two that differ, or a list, are two answers to two readers.
             if self.head.length.replace(length).is_some_and(|before| before != length) {
@@ -70,7 +71,8 @@ impl Parsed {
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case("connection") {
-            let has = |word: &[u8]| value.split(|b| *b == b',').any(|w| w.trim_ascii().eq_ignore_ascii_case(word));
+            let has =
+                |word: &[u8]| value.split(|b| *b == b',').any(|w| w.trim_ascii().eq_ignore_ascii_case(word));
             self.keep = (self.keep && !has(b"close")) || has(b"keep-alive");
         } else {
             note(&mut self.head, name, value);

@@ -53,7 +53,8 @@ impl Backend {
     ///
     /// Where a value cannot stand: the address, a header, the file of certificates.
     pub fn new(config: &Config) -> Result<Arc<Self>, Invalid> {
-        let uri: http::Uri = config.url.parse().map_err(|error| bad_url(format!("{:?}: {error}", config.url)))?;
+        let uri: http::Uri =
+            config.url.parse().map_err(|error| bad_url(format!("{:?}: {error}", config.url)))?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
@@ -101,13 +102,22 @@ fn path_of(kind: Kind) -> &'static str {
 }
 
 fn fixed(config: &Config) -> Result<Fields, Invalid> {
-    const OURS: &[&str] =
-        &["host", "content-length", "transfer-encoding", "connection", "content-type", "x-request-id", "te", "upgrade"];
+    const OURS: &[&str] = &[
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "content-type",
+        "x-request-id",
+        "te",
+        "upgrade",
+    ];
     let mut fields = Fields::default();
     fields.add("user-agent", concat!("plimsoll/", env!("CARGO_PKG_VERSION")));
     for (name, value) in &config.headers {
         let bad = |why: String| Invalid { key: "headers", why };
-        let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("{name:?} is not a name")))?;
+        let name = http::HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| bad(format!("{name:?} is not a name")))?;
         if OURS.contains(&name.as_str()) {
             return Err(bad(format!("{name} is set by the gateway")));
         }
@@ -120,7 +130,8 @@ fn fixed(config: &Config) -> Result<Fields, Invalid> {
 }
 
 fn tls(config: &Config, host: &str) -> Result<(Arc<rustls::ClientConfig>, ServerName<'static>), Invalid> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| bad_url(format!("{host:?} is not a host")))?;
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| bad_url(format!("{host:?} is not a host")))?;
     let mut roots = rustls::RootCertStore::empty();
     match &config.ca_file {
         Some(file) => {

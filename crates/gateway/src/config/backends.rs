@@ -145,12 +145,16 @@ impl BackendConfig {
     /// What routing is told of it, if it serves `models`.
     #[must_use]
     pub fn spec(&self, models: &[String]) -> BackendSpec {
-        let alias = |name: &str| self.aliases.iter().find(|(model, _)| model == name).map(|(_, alias)| alias.clone());
+        let alias =
+            |name: &str| self.aliases.iter().find(|(model, _)| model == name).map(|(_, alias)| alias.clone());
         BackendSpec {
             name: self.name.clone(),
             locality: self.locality.clone(),
             accelerator: self.accelerator.clone(),
-            models: models.iter().map(|name| ServedModel { name: name.clone(), alias: alias(name) }).collect(),
+            models: models
+                .iter()
+                .map(|name| ServedModel { name: name.clone(), alias: alias(name) })
+                .collect(),
             max_in_flight: u32::try_from(self.max_in_flight).unwrap_or(u32::MAX),
             identity: self.identity(),
         }
@@ -186,8 +190,14 @@ impl fmt::Debug for ApiKey {
 impl Section for ApiKey {
     fn keys(&mut self, keys: &mut dyn Keys) {
         keys.text(Key::new("tenant", "Who the key stands for, in logs."), &mut self.tenant);
-        keys.secret(Key::new("key", "The key; better by `${NAME}`, by `key_file`, or as `sha256`."), &mut self.key);
-        keys.text(Key::new("sha256", "The SHA-256 of the key, in hexadecimal, in the place of the key."), &mut self.sha256);
+        keys.secret(
+            Key::new("key", "The key; better by `${NAME}`, by `key_file`, or as `sha256`."),
+            &mut self.key,
+        );
+        keys.text(
+            Key::new("sha256", "The SHA-256 of the key, in hexadecimal, in the place of the key."),
+            &mut self.sha256,
+        );
         if self.tenant.is_empty() {
             keys.wrong("tenant", "is missing".into());
         }

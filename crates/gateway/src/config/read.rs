@@ -65,7 +65,8 @@ pub fn check(file: &str, config: &mut Config) -> Result<(), Vec<Problem>> {
     let mut found = Vec::new();
     Place { file, path: String::new(), line: 1, problems: &mut found }.section(None, config);
     for (index, backend) in config.backends.iter_mut().enumerate() {
-        Place { file, path: format!("backends[{index}]"), line: 1, problems: &mut found }.section(None, backend);
+        Place { file, path: format!("backends[{index}]"), line: 1, problems: &mut found }
+            .section(None, backend);
     }
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
@@ -176,9 +177,8 @@ impl Keys for Reader<'_, '_, '_> {
         self.read(key, value, |node| text(node).map_err(|why| why.replace(&shown(node), "the value")));
         let file_key = format!("{}_file", key.name);
         let Some(node) = self.find(&file_key) else { return };
-        let read = text(node).and_then(|file| {
-            std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))
-        });
+        let read = text(node)
+            .and_then(|file| std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}")));
         match read {
             Ok(secret) => *value = secret.trim().to_owned(),
             Err(why) => self.place.wrong(node.span.start.line(), &file_key, why),

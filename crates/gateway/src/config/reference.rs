@@ -25,7 +25,11 @@ fn write_section(out: &mut String, path: &str, section: &mut dyn Section) {
     let mut writer = Writer { rows: String::new(), nested: String::new(), path: path.to_owned() };
     section.keys(&mut writer);
     let title = if path.is_empty() { "Top level" } else { path };
-    let _ = write!(out, "\n## {title}\n\n| key | default | values | meaning |\n|---|---|---|---|\n{}", writer.rows);
+    let _ = write!(
+        out,
+        "\n## {title}\n\n| key | default | values | meaning |\n|---|---|---|---|\n{}",
+        writer.rows
+    );
     out.push_str(&writer.nested);
 }
 

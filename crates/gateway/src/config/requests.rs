@@ -65,14 +65,19 @@ impl Requests {
     pub(crate) fn may_link(&self, link: &str) -> bool {
         let Ok(uri) = link.parse::<http::Uri>() else { return false };
         let host = uri.host().unwrap_or("");
-        let secure = uri.scheme_str() == Some("https") && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
+        let secure =
+            uri.scheme_str() == Some("https") && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
         secure && self.media_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
     }
 }
 
 impl Section for Requests {
     fn keys(&mut self, keys: &mut dyn Keys) {
-        keys.number(Key::new("max_body_bytes", "Bytes that a body may have."), 1_024..=1 << 30, &mut self.max_body_bytes);
+        keys.number(
+            Key::new("max_body_bytes", "Bytes that a body may have."),
+            1_024..=1 << 30,
+            &mut self.max_body_bytes,
+        );
         let key = Key::new("max_head_bytes", "Bytes that the header fields may have together.");
         keys.number(key, 1_024..=256 << 10, &mut self.max_head_bytes);
         let key = Key::new("head_timeout_ms", "How long the header fields may take to arrive.");
@@ -81,7 +86,11 @@ impl Section for Requests {
         keys.millis(key, 100..=3_600_000, &mut self.body_timeout);
         let key = Key::new("idle_timeout_ms", "How long a connection may be idle.");
         keys.millis(key, 1_000..=3_600_000, &mut self.idle_timeout);
-        keys.number(Key::new("max_connections", "Client connections at a time."), 1..=10_000_000, &mut self.max_connections);
+        keys.number(
+            Key::new("max_connections", "Client connections at a time."),
+            1..=10_000_000,
+            &mut self.max_connections,
+        );
         let key = Key::new("max_choices", "Choices (`n`, `best_of`) that one request may ask for.");
         keys.number(key, 1..=1_024, &mut self.max_choices);
         let key = Key::new(
@@ -101,7 +110,10 @@ impl Section for Requests {
         self.closed_fields.retain(|field| !self.allow_fields.iter().any(|allowed| allowed == field));
         for field in &self.allow_fields {
             if !CLOSED.contains(&field.as_str()) {
-                keys.wrong("allow_fields", format!("{field:?} is not closed; closed are {}", CLOSED.join(", ")));
+                keys.wrong(
+                    "allow_fields",
+                    format!("{field:?} is not closed; closed are {}", CLOSED.join(", ")),
+                );
             }
         }
     }
@@ -115,7 +127,13 @@ mod tests {
     fn only_listed_hosts_over_https_may_be_linked() {
         let requests = Requests { media_hosts: vec!["cdn.example".into()], ..Requests::default() };
         assert!(requests.may_link("https://CDN.example/a.png"));
-        for link in ["http://cdn.example/", "https://cdn.example@evil/", "https://evil/cdn.example", "cdn.example", "//cdn.example/"] {
+        for link in [
+            "http://cdn.example/",
+            "https://cdn.example@evil/",
+            "https://evil/cdn.example",
+            "cdn.example",
+            "//cdn.example/",
+        ] {
             assert!(!requests.may_link(link), "{link}");
         }
     }

@@ -135,6 +135,9 @@ mod tests {
         assert_eq!(answer["type"], "error");
         assert_eq!(answer["error"]["type"], "overloaded_error");
         let response = response(&error, Some(Kind::Message));
-        assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (503, &HeaderValue::from(2)));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[RETRY_AFTER]),
+            (503, &HeaderValue::from(2))
+        );
     }
 }

@@ -22,7 +22,11 @@ pub(crate) fn list(snapshot: &Snapshot) -> Value {
 }
 
 /// Answers `GET /v1/models` and `GET /v1/models/{id}`; an id may have slashes in it.
-pub(crate) fn answer(method: &Method, id: Option<&str>, snapshot: &Snapshot) -> Result<Response<Body>, ServeError> {
+pub(crate) fn answer(
+    method: &Method,
+    id: Option<&str>,
+    snapshot: &Snapshot,
+) -> Result<Response<Body>, ServeError> {
     if method != Method::GET {
         return Err(ServeError::WrongMethod { allowed: "GET" });
     }

@@ -126,7 +126,10 @@ impl Reader<'_> {
             match self.known(&key) {
                 Some(name) => {
                     if self.found.seen.contains(&name) {
-                        return Err(invalid(name, "is given twice; readers differ in which of the two they take"));
+                        return Err(invalid(
+                            name,
+                            "is given twice; readers differ in which of the two they take",
+                        ));
                     }
                     self.found.seen.push(name);
                     self.member(name)?;
@@ -154,7 +157,8 @@ impl Reader<'_> {
         let Some(name) = self.limits.closed_fields.iter().find(|name| self.scanner.says(key, name)) else {
             return Ok(());
         };
-        let message = format!("`{name}` is not accepted here; the operator can allow it in `requests.allow_fields`");
+        let message =
+            format!("`{name}` is not accepted here; the operator can allow it in `requests.allow_fields`");
         Err(Problem::Said(ServeError::Invalid { message, param: None, code: "field_not_allowed" }))
     }
 
@@ -265,12 +269,17 @@ impl Found {
             code: "missing_model",
         };
         let (str, decoded, escaped) = self.model.clone().ok_or_else(missing)?;
-        let model = if escaped { Text::from(decoded) } else { Text::new(body.slice(str.raw.clone())).ok_or_else(missing)? };
+        let model = if escaped {
+            Text::from(decoded)
+        } else {
+            Text::new(body.slice(str.raw.clone())).ok_or_else(missing)?
+        };
         if model.is_empty() {
             return Err(missing());
         }
         let stream = self.stream && kind.streams();
-        let ask_usage = if stream && matches!(kind, Kind::Chat | Kind::Completion) { self.ask_usage() } else { None };
+        let ask_usage =
+            if stream && matches!(kind, Kind::Chat | Kind::Completion) { self.ask_usage() } else { None };
         Ok(Peeked {
             model,
             model_at: str.raw.start - 1..str.raw.end + 1,
@@ -283,9 +292,7 @@ impl Found {
 
     fn ask_usage(&self) -> Option<Splice> {
         let (at, text) = match &self.options {
-            None => {
-                (self.first_member..self.first_member, "\"stream_options\":{\"include_usage\":true},")
-            }
+            None => (self.first_member..self.first_member, "\"stream_options\":{\"include_usage\":true},"),
             Some(Options::Null(at)) => (at.clone(), "{\"include_usage\":true}"),
             Some(Options::Object { at, empty: true }) => (*at..*at, "\"include_usage\":true"),
             Some(Options::Object { at, empty: false }) => (*at..*at, "\"include_usage\":true,"),
@@ -325,8 +332,14 @@ mod tests {
     fn usage_is_asked_for_in_every_form_that_a_body_can_have() {
         for (options, expected) in [
             ("", r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#),
-            (r#","stream_options":null"#, r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#),
-            (r#","stream_options":{}"#, r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#),
+            (
+                r#","stream_options":null"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#","stream_options":{}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
             (
                 r#","stream_options":{"a":1}"#,
                 r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"a":1}}"#,
@@ -369,9 +382,13 @@ mod tests {
     #[test]
     fn links_to_the_inside_are_refused_and_content_in_the_body_is_not() {
         let image = |url: &str| {
-            format!(r#"{{"model":"m","messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"{url}"}}}}]}}]}}"#)
+            format!(
+                r#"{{"model":"m","messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"{url}"}}}}]}}]}}"#
+            )
         };
-        for url in ["http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "https://example.com/a.png"] {
+        for url in
+            ["http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "https://example.com/a.png"]
+        {
             assert!(why(&image(url)).contains("is not accepted here"), "{url}");
         }
         assert!(look(&image("data:image/png;base64,AAAA")).is_ok());
