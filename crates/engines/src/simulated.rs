@@ -1,31 +1,42 @@
-//! GPUs that do not exist, in this process.
+//! GPUs that do not exist, run in this process: a fleet to try the gateway with, and to test it against.
+//!
+//! [`embedded`] gives backends in three clouds. Each has a [`BackendSpec`](plimsoll_types::BackendSpec) for routing, and
+//! [`Simulated::engine`] makes the [`Engine`](crate::Engine) by which one core talks to it; all cores share its GPU.
+//! Time passes as it would: a request travels half the round trip to the backend's region, is prefilled after those
+//! before it, decodes in the batch of that moment, and every token travels back. The constants are measured ones.
+//!
+//! ```text
+//!   start ── ask: fields, prompt ──▶ generation ──▶ dialect: events of chat, responses, messages
+//!                                        │
+//!   poll ── answer: one timer ── seat ── gpu: when is it due? ── cache: which blocks are known?
+//! ```
+//!
+//! What is written is filler that is decided by the prompt and, unless the temperature is 0, the seed. Every answer
+//! says that it is simulated, in its first sentence and its `system_fingerprint`; `usage` counts what was really read
+//! and written. Not simulated: tool calls, log probabilities, images, `echo`, and keeping responses.
+//!
+//! Start reading at [`Simulated`]; the arithmetic of time is in `gpu`.
 
-use std::rc::Rc;
-use std::sync::Arc;
+mod answer;
+mod ask;
+mod backend;
+mod cache;
+mod conversation;
+mod dialect;
+mod fleet;
+mod generation;
+mod gpu;
+mod known;
+mod random;
+mod seat;
+mod table;
+mod text;
+mod tokens;
+mod vector;
+mod words;
 
-use plimsoll_types::{BackendSpec, Clock};
+#[cfg(test)]
+mod tests;
 
-use crate::Engine;
-
-/// A placeholder until the real one is merged.
-#[derive(Clone)]
-pub struct Simulated(BackendSpec);
-
-impl Simulated {
-    /// What it is.
-    #[must_use]
-    pub fn spec(&self) -> &BackendSpec {
-        &self.0
-    }
-    /// How a core talks to it.
-    #[must_use]
-    pub fn engine(&self, _: Arc<dyn Clock>) -> Rc<dyn Engine> {
-        unreachable!()
-    }
-}
-
-/// Nobody yet.
-#[must_use]
-pub fn embedded() -> Vec<Simulated> {
-    Vec::new()
-}
+pub use backend::Simulated;
+pub use fleet::{CHAT_MODEL, EMBEDDING_MODEL, embedded};

@@ -1,0 +1,108 @@
+//! The ways in which APIs write down what a model says.
+
+mod chat;
+mod completion;
+mod message;
+mod response;
+
+pub(super) use chat::Chat;
+pub(super) use completion::Completion;
+pub(super) use message::Message;
+pub(super) use response::Response;
+
+use bytes::{BufMut, BytesMut};
+use plimsoll_types::Usage;
+use serde::Serialize;
+
+use super::text::End;
+
+/// Stands in every answer, so that nobody takes it for a model's.
+pub(super) const FINGERPRINT: &str = "plimsoll-simulated";
+
+/// What an answer says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    /// A number that no other answer has.
+    pub(super) serial: u64,
+    /// When it began, in seconds since 1970.
+    pub(super) created: u64,
+    /// The model, as the caller or the alias calls it.
+    pub(super) model: String,
+}
+
+/// A choice of an answer that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    /// All that it says.
+    pub(super) text: String,
+    /// How it ended.
+    pub(super) end: End,
+}
+
+/// How one API writes an answer down: as events, one method after the other, or whole.
+pub(super) trait Dialect {
+    /// The events before the first token, of an answer with so many choices.
+    fn begin(&mut self, out: &mut BytesMut, choices: u32, usage: Usage);
+    /// The event for one token.
+    fn token(&mut self, out: &mut BytesMut, choice: u32, text: &str);
+    /// The events after the last token of a choice.
+    fn finish(&mut self, out: &mut BytesMut, choice: u32, end: End);
+    /// The events that end the stream at `now`, in seconds since 1970.
+    fn end(&mut self, out: &mut BytesMut, usage: Usage, now: u64);
+    /// The whole answer as one document.
+    fn plain(&self, out: &mut BytesMut, choices: &[Written], usage: Usage, now: u64);
+}
+
+/// Writes `value` as JSON.
+pub(super) fn json(out: &mut BytesMut, value: &impl Serialize) {
+    serde_json::to_writer(out.writer(), value).expect("memory takes what is written, and keys are strings");
+}
+
+/// Writes an event without a name.
+fn event(out: &mut BytesMut, data: &impl Serialize) {
+    out.extend_from_slice(b"data: ");
+    json(out, data);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Writes an event with a name.
+fn named_event(out: &mut BytesMut, name: &str, data: &impl Serialize) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\n");
+    event(out, data);
+}
+
+/// OpenAI's word for an end.
+fn finish_reason(end: End) -> &'static str {
+    match end {
+        End::Natural | End::Stop(_) => "stop",
+        End::Length => "length",
+    }
+}
+
+/// Usage in OpenAI's words for chat and text completions.
+#[derive(Serialize)]
+struct Counted {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    total_tokens: u32,
+    prompt_tokens_details: Details,
+}
+
+/// Where the tokens of a prompt came from.
+#[derive(Serialize)]
+struct Details {
+    cached_tokens: u32,
+}
+
+impl From<Usage> for Counted {
+    fn from(usage: Usage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt,
+            completion_tokens: usage.completion,
+            total_tokens: usage.prompt + usage.completion,
+            prompt_tokens_details: Details { cached_tokens: usage.cached },
+        }
+    }
+}

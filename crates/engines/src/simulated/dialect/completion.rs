@@ -1,0 +1,86 @@
+//! `/v1/completions`
+
+use bytes::BytesMut;
+use plimsoll_types::Usage;
+use serde::Serialize;
+
+use super::{Counted, Dialect, FINGERPRINT, Origin, Written, event, finish_reason, json};
+use crate::simulated::text::End;
+
+/// Text completions: a chunk of a stream looks like the whole answer.
+pub(in crate::simulated) struct Completion {
+    id: String,
+    origin: Origin,
+    /// Whether the caller wants usage at the end of a stream.
+    include_usage: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    system_fingerprint: &'static str,
+    choices: &'a [Choice<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Option<Counted>>,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u32,
+    text: &'a str,
+    logprobs: (),
+    finish_reason: Option<&'static str>,
+}
+
+impl Completion {
+    /// The answer of this origin.
+    pub(in crate::simulated) fn new(origin: Origin, include_usage: bool) -> Self {
+        Self { id: format!("cmpl-{:016x}", origin.serial), origin, include_usage }
+    }
+
+    fn document<'a>(&'a self, choices: &'a [Choice<'a>], usage: Option<Option<Counted>>) -> Document<'a> {
+        let Origin { created, model, .. } = &self.origin;
+        let (id, object, created) = (&*self.id, "text_completion", *created);
+        Document { id, object, created, model, system_fingerprint: FINGERPRINT, choices, usage }
+    }
+
+    fn chunk(&self, out: &mut BytesMut, index: u32, text: &str, finish_reason: Option<&'static str>) {
+        let choices = [Choice { index, text, logprobs: (), finish_reason }];
+        event(out, &self.document(&choices, self.include_usage.then_some(None)));
+    }
+}
+
+impl Dialect for Completion {
+    fn begin(&mut self, _: &mut BytesMut, _: u32, _: Usage) {}
+
+    fn token(&mut self, out: &mut BytesMut, choice: u32, text: &str) {
+        self.chunk(out, choice, text, None);
+    }
+
+    fn finish(&mut self, out: &mut BytesMut, choice: u32, end: End) {
+        self.chunk(out, choice, "", Some(finish_reason(end)));
+    }
+
+    fn end(&mut self, out: &mut BytesMut, usage: Usage, _: u64) {
+        if self.include_usage {
+            event(out, &self.document(&[], Some(Some(usage.into()))));
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    fn plain(&self, out: &mut BytesMut, choices: &[Written], usage: Usage, _: u64) {
+        let choices: Vec<Choice<'_>> = (0..)
+            .zip(choices)
+            .map(|(index, Written { text, end })| Choice {
+                index,
+                text,
+                logprobs: (),
+                finish_reason: Some(finish_reason(*end)),
+            })
+            .collect();
+        json(out, &self.document(&choices, Some(Some(usage.into()))));
+    }
+}
