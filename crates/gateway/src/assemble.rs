@@ -3,17 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use plimsoll_engines::{openai, simulated};
 use plimsoll_pipeline::{Shared, Snapshot};
 use plimsoll_routing::Fleet;
-use plimsoll_types::{BackendSpec, Clock};
+use plimsoll_types::{BackendSpec, Clock, Instant};
 
 use crate::auth::Keys;
 use crate::config::{BackendConfig, Config};
 use crate::house::{Engines, House, Settings};
 use crate::tls;
+
+/// Decides what the embedded fleet writes.
+const FLEET_SEED: u64 = 1;
 
 /// Models that backends without a list of their own were found to serve, by backend and identity.
 pub(crate) type Discovered = HashMap<(String, String), Vec<String>>;
@@ -25,7 +29,7 @@ pub(crate) type Discovered = HashMap<(String, String), Vec<String>>;
 /// What cannot be built, in words for the operator.
 pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String> {
     let tls = tls::acceptor(&config.tls)?;
-    let (settings, specs) = settings(config, &Engines::default(), &Discovered::new())?;
+    let (settings, specs) = settings(config, &Engines::default(), (&Discovered::new(), epoch(&*clock)))?;
     let fleet = Fleet::new(specs, settings.config.routing.clone(), None);
     let snapshot = Snapshot::new(fleet, settings.config.pipeline.clone());
     let settings = ArcSwap::from_pointee(settings);
@@ -45,7 +49,7 @@ pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String
 /// What cannot be built; then nothing is changed.
 pub(crate) fn publish(house: &House, config: Config, discovered: &Discovered) -> Result<(), String> {
     let before = house.settings.load_full();
-    let (settings, specs) = settings(config, &before.engines, discovered)?;
+    let (settings, specs) = settings(config, &before.engines, (discovered, epoch(&*house.clock)))?;
     let snapshot = house.shared.snapshot();
     let fleet = Fleet::new(specs, settings.config.routing.clone(), Some(&snapshot.fleet));
     let next = Snapshot::new(fleet, settings.config.pipeline.clone());
@@ -57,13 +61,13 @@ pub(crate) fn publish(house: &House, config: Config, discovered: &Discovered) ->
 fn settings(
     config: Config,
     before: &Engines,
-    discovered: &Discovered,
+    (discovered, epoch): (&Discovered, Duration),
 ) -> Result<(Settings, Vec<BackendSpec>), String> {
     // Engines of the fleet before stay for one more generation: requests on their way may still ask for them.
     let mut engines = before.clone();
     let mut specs = Vec::new();
     if config.backends.is_empty() {
-        for gpu in simulated::embedded() {
+        for gpu in simulated::embedded(FLEET_SEED, epoch) {
             let spec = gpu.spec().clone();
             engines.simulated.entry(key(&spec)).or_insert(gpu);
             specs.push(spec);
@@ -80,6 +84,13 @@ fn settings(
     }
     let keys = Keys::new(&config.keys);
     Ok((Settings { keys, engines, config }, specs))
+}
+
+/// The origin of the clock as time since 1970: answers of the embedded fleet say when they were made.
+#[expect(clippy::disallowed_methods, reason = "the wall clock is what is asked for")]
+fn epoch(clock: &dyn Clock) -> Duration {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    wall.saturating_sub(clock.now() - Instant::ORIGIN)
 }
 
 fn key(spec: &BackendSpec) -> (String, String) {

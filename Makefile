@@ -1,0 +1,39 @@
+# What people and CI call. `make test` is all that must hold; it needs a Rust toolchain and Python 3, and says aloud what
+# it leaves out for want of Node.js, a C++ compiler or CMake.
+
+CARGO ?= cargo
+
+.PHONY: run test check format clippy unit doc e2e bench docs
+
+run:
+	$(CARGO) run --release
+
+test: check unit e2e
+
+check: format clippy doc
+
+format:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+
+unit:
+	$(CARGO) test --workspace --locked
+
+# Real clients and real engines around the real binary: the OpenAI SDKs, and llama.cpp built from source (once).
+e2e:
+	$(CARGO) build --locked
+	sh tests/e2e/prepare.sh
+	python3 tests/e2e/run.py --gateway-bin target/debug/plimsoll
+
+bench:
+	$(CARGO) bench --workspace --locked
+
+# Writes the references that are made from the code.
+docs:
+	$(CARGO) run --quiet -- reference config > docs/config.md
+	$(CARGO) run --quiet -- reference metrics > docs/metrics.md
