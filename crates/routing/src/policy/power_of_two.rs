@@ -12,6 +12,10 @@ use crate::{Candidates, RequestShape};
 #[derive(Debug, Default)]
 pub struct PowerOfTwo;
 
+/// Seconds that nobody notices. Without this, what one lucky sample makes of two idle backends keeps the other from
+/// ever being measured again.
+const INDIFFERENT: f32 = 0.005;
+
 impl Policy for PowerOfTwo {
     fn pick(&self, request: &RequestShape, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
         let count = candidates.len();
@@ -21,7 +25,9 @@ impl Policy for PowerOfTwo {
         let a = rng.random_range(0..count);
         // One of the others: shifting past `a` keeps the two apart.
         let b = (a + rng.random_range(1..count)) % count;
-        if candidates.expected_ttft(a, request) <= candidates.expected_ttft(b, request) { a } else { b }
+        let gain = candidates.expected_ttft(a, request) - candidates.expected_ttft(b, request);
+        // Which of the two is `a` was chance already.
+        if gain <= INDIFFERENT { a } else { b }
     }
 }
 
@@ -39,6 +45,17 @@ mod tests {
         for _ in 0..1_000 {
             assert_ne!(PowerOfTwo.pick(&shape(10), candidates, &mut rng), 3);
         }
+    }
+
+    #[test]
+    fn milliseconds_do_not_keep_anybody_out() {
+        let members = members(2);
+        members[0].pace.measured(shape(10).now, 266, 0.001);
+        members[1].pace.measured(shape(10).now, 266, 0.004);
+        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        let mut rng = rng();
+        let second = (0..1_000).filter(|_| PowerOfTwo.pick(&shape(10), candidates, &mut rng) == 1).count();
+        assert!((400..600).contains(&second), "{second}");
     }
 
     #[test]
