@@ -78,7 +78,7 @@ fn chunk(scanner: &mut Scanner<'_>, seen: &mut Seen) -> Result<(), JsonError> {
     scanner.enter_object()?;
     while let Some(key) = scanner.next_key(&mut first)? {
         match scanner.raw(&key) {
-            b"choices" if scanner.next()? == Next::Array => choices = Some(read_choices(scanner, seen)?),
+            b"choices" if scanner.kind()? == Next::Array => choices = Some(read_choices(scanner, seen)?),
             b"usage" => {
                 let mut usage = Usage::default();
                 if read_usage(scanner, &mut usage)? {
@@ -86,7 +86,7 @@ fn chunk(scanner: &mut Scanner<'_>, seen: &mut Seen) -> Result<(), JsonError> {
                 }
             }
             b"error" => seen.peeked.error |= something(scanner)?,
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
     }
     seen.only_usage = choices == Some(0) && seen.peeked.usage.is_some();
@@ -103,10 +103,10 @@ fn read_choices(scanner: &mut Scanner<'_>, seen: &mut Seen) -> Result<u32, JsonE
         scanner.enter_object()?;
         while let Some(key) = scanner.next_key(&mut first)? {
             match scanner.raw(&key) {
-                b"delta" if scanner.next()? == Next::Object => token |= read_delta(scanner)?,
+                b"delta" if scanner.kind()? == Next::Object => token |= read_delta(scanner)?,
                 b"text" => token |= something(scanner)?,
                 b"finish_reason" => seen.peeked.finish = read_finish(scanner)?.or(seen.peeked.finish),
-                _ => drop(scanner.skip()?),
+                _ => scanner.pass()?,
             }
         }
         seen.peeked.token_events |= u32::from(token);
@@ -124,7 +124,7 @@ fn read_delta(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
             | b"function_call" => {
                 token |= something(scanner)?;
             }
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
     }
     Ok(token)
@@ -137,16 +137,16 @@ fn typed(scanner: &mut Scanner<'_>, seen: &mut Seen) -> Result<(), JsonError> {
     scanner.enter_object()?;
     while let Some(key) = scanner.next_key(&mut first)? {
         match scanner.raw(&key) {
-            b"type" if scanner.next()? == Next::String => {
+            b"type" if scanner.kind()? == Next::String => {
                 let name = scanner.string()?;
                 read_type(scanner.raw(&name), seen);
             }
             // `response` of a terminal event, `message` of Anthropic's first, `delta` of its last but one.
-            b"response" | b"message" | b"delta" if scanner.next()? == Next::Object => {
+            b"response" | b"message" | b"delta" if scanner.kind()? == Next::Object => {
                 found |= nested(scanner, &mut usage, seen)?;
             }
             b"usage" => found |= read_usage(scanner, &mut usage)?,
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
     }
     if found {
@@ -162,7 +162,7 @@ fn nested(scanner: &mut Scanner<'_>, usage: &mut Usage, seen: &mut Seen) -> Resu
         match scanner.raw(&key) {
             b"usage" => found |= read_usage(scanner, usage)?,
             b"stop_reason" => seen.peeked.finish = read_finish(scanner)?.or(seen.peeked.finish),
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
     }
     Ok(found)
@@ -188,7 +188,7 @@ fn read_type(name: &[u8], seen: &mut Seen) {
 
 /// Takes a value and says whether it is more than null, `false` or nothing.
 fn something(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
-    let kind = scanner.next()?;
+    let kind = scanner.kind()?;
     let at = scanner.skip()?;
     Ok(match kind {
         Next::Null => false,
@@ -200,7 +200,7 @@ fn something(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
 }
 
 fn read_finish(scanner: &mut Scanner<'_>) -> Result<Option<Finish>, JsonError> {
-    if scanner.next()? != Next::String {
+    if scanner.kind()? != Next::String {
         scanner.skip()?;
         return Ok(None);
     }
@@ -213,7 +213,7 @@ fn read_finish(scanner: &mut Scanner<'_>) -> Result<Option<Finish>, JsonError> {
 
 /// Reads a usage object of either API into `usage`; false where it is not one.
 fn read_usage(scanner: &mut Scanner<'_>, usage: &mut Usage) -> Result<bool, JsonError> {
-    if scanner.next()? != Next::Object {
+    if scanner.kind()? != Next::Object {
         scanner.skip()?;
         return Ok(false);
     }
@@ -229,7 +229,7 @@ fn read_usage(scanner: &mut Scanner<'_>, usage: &mut Usage) -> Result<bool, Json
                 uncached_apart += usage.cached;
             }
             b"cache_creation_input_tokens" => uncached_apart += count(scanner)?,
-            b"prompt_tokens_details" | b"input_tokens_details" if scanner.next()? == Next::Object => {
+            b"prompt_tokens_details" | b"input_tokens_details" if scanner.kind()? == Next::Object => {
                 let mut first = true;
                 scanner.enter_object()?;
                 while let Some(key) = scanner.next_key(&mut first)? {
@@ -240,7 +240,7 @@ fn read_usage(scanner: &mut Scanner<'_>, usage: &mut Usage) -> Result<bool, Json
                     }
                 }
             }
-            _ => drop(scanner.skip()?),
+            _ => scanner.pass()?,
         }
     }
     usage.prompt = usage.prompt.saturating_add(uncached_apart);
@@ -248,7 +248,7 @@ fn read_usage(scanner: &mut Scanner<'_>, usage: &mut Usage) -> Result<bool, Json
 }
 
 fn count(scanner: &mut Scanner<'_>) -> Result<u32, JsonError> {
-    if scanner.next()? != Next::Number {
+    if scanner.kind()? != Next::Number {
         scanner.skip()?;
         return Ok(0);
     }

@@ -84,6 +84,14 @@ fn reason(error: &Error) -> &'static str {
 }
 
 impl Io {
+    /// Whether there may be something to read. TLS has to be asked by reading.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match &self.transport {
+            Transport::Plain(tcp) => tcp.poll_read_ready(cx),
+            Transport::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     fn pin(&mut self) -> Pin<&mut (dyn ReadWrite + Unpin)> {
         match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp),

@@ -90,7 +90,7 @@ impl<'a> Scanner<'a> {
     /// # Errors
     ///
     /// Where no value begins here.
-    pub fn next(&mut self) -> Result<Next, JsonError> {
+    pub fn kind(&mut self) -> Result<Next, JsonError> {
         self.space();
         match self.text.get(self.at) {
             Some(b'{') => Ok(Next::Object),
@@ -210,6 +210,15 @@ impl<'a> Scanner<'a> {
         self.skip_with(&mut |_, _| Ok(()))
     }
 
+    /// As [`skip`](Self::skip), for those who do not want to know where it stands.
+    ///
+    /// # Errors
+    ///
+    /// As [`skip`](Self::skip).
+    pub fn pass(&mut self) -> Result<(), JsonError> {
+        self.skip().map(|_| ())
+    }
+
     /// As [`skip`](Self::skip), showing `visit` each key inside the value, with the scanner at the key's value.
     ///
     /// # Errors
@@ -219,7 +228,7 @@ impl<'a> Scanner<'a> {
         &mut self,
         visit: &mut dyn FnMut(&Self, &Str) -> Result<(), JsonError>,
     ) -> Result<Range<usize>, JsonError> {
-        let kind = self.next()?;
+        let kind = self.kind()?;
         let from = self.at;
         if !matches!(kind, Next::Object | Next::Array) {
             self.scalar(kind)?;
@@ -229,7 +238,7 @@ impl<'a> Scanner<'a> {
         let (mut levels, mut depth): (u64, u32) = (0, 0);
         loop {
             // Here a value begins.
-            match self.next()? {
+            match self.kind()? {
                 kind @ (Next::Object | Next::Array) => {
                     if depth == MAX_DEPTH {
                         return Err(self.error("nested too deep"));

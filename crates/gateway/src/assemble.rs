@@ -1,6 +1,7 @@
 //! Builds the house out of a configuration.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -75,10 +76,9 @@ fn settings(
     }
     for backend in &config.backends {
         let spec = spec_of(backend, discovered);
-        if !engines.openai.contains_key(&key(&spec)) {
-            let engine = openai::Backend::new(&backend.engine())
-                .map_err(|invalid| format!("{}: {invalid}", backend.name))?;
-            engines.openai.insert(key(&spec), engine);
+        if let Entry::Vacant(vacant) = engines.openai.entry(key(&spec)) {
+            let engine = openai::Backend::new(&backend.engine());
+            vacant.insert(engine.map_err(|invalid| format!("{}: {invalid}", backend.name))?);
         }
         specs.push(spec);
     }

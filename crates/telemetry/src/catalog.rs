@@ -49,21 +49,18 @@ impl Metric {
     }
 
     /// A handle of this counter for these label values, in the order of [`Metric::labels`].
-    #[must_use]
     pub fn counter(&self, values: &[&str]) -> Counter {
         debug_assert_eq!(self.kind, Type::Counter, "{}", self.name);
         metrics::with_recorder(|recorder| recorder.register_counter(&self.key(values), &METADATA))
     }
 
     /// A handle of this gauge for these label values.
-    #[must_use]
     pub fn gauge(&self, values: &[&str]) -> Gauge {
         debug_assert_eq!(self.kind, Type::Gauge, "{}", self.name);
         metrics::with_recorder(|recorder| recorder.register_gauge(&self.key(values), &METADATA))
     }
 
     /// A handle of this histogram for these label values.
-    #[must_use]
     pub fn histogram(&self, values: &[&str]) -> Histogram {
         debug_assert_eq!(self.kind, Type::Histogram, "{}", self.name);
         metrics::with_recorder(|recorder| recorder.register_histogram(&self.key(values), &METADATA))

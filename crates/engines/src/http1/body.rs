@@ -9,6 +9,9 @@ const MALFORMED: Failure = Failure::Broken("the answer's chunks are malformed");
 /// Bytes that a line of the chunked coding may have: a size, an extension, a trailer field.
 const MAX_LINE: usize = 1 << 10;
 
+/// Chunks up to this size are given as a whole.
+const SMALL: u64 = 4 << 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// So many bytes, and that is all.
@@ -104,6 +107,10 @@ impl Body {
     fn data(&mut self, read: &mut BytesMut) -> Option<Bytes> {
         let (Part::Sized(left) | Part::Data(left)) = self.part else { return None };
         if read.is_empty() {
+            return None;
+        }
+        // A small chunk is an event: it is worth the wait for its rest, since half of one helps nobody.
+        if matches!(self.part, Part::Data(_)) && left <= SMALL && (read.len() as u64) < left {
             return None;
         }
         let take = left.min(read.len() as u64);

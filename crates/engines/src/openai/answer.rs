@@ -15,6 +15,10 @@ const HOLD: usize = 8 << 20;
 const TAIL: usize = 1 << 10;
 
 /// The protocol that the answer comes by.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it stands in the box of its answer, and the large one is the usual one"
+)]
 pub(super) enum Wire {
     Http1(http1::Exchange),
     Http2(http2::Exchange),

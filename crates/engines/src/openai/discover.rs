@@ -34,7 +34,7 @@ fn names(list: &[u8]) -> Result<Vec<String>, JsonError> {
     let (mut scanner, mut first) = (Scanner::new(list), true);
     scanner.enter_object()?;
     while let Some(key) = scanner.next_key(&mut first)? {
-        if !scanner.says(&key, "data") || scanner.next()? != Next::Array {
+        if !scanner.says(&key, "data") || scanner.kind()? != Next::Array {
             scanner.skip()?;
             continue;
         }
@@ -44,7 +44,7 @@ fn names(list: &[u8]) -> Result<Vec<String>, JsonError> {
             let mut first = true;
             scanner.enter_object()?;
             while let Some(key) = scanner.next_key(&mut first)? {
-                if scanner.says(&key, "id") && scanner.next()? == Next::String {
+                if scanner.says(&key, "id") && scanner.kind()? == Next::String {
                     let id = scanner.string()?;
                     names.push(scanner.decode(&id));
                 } else {

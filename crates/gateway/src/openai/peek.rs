@@ -116,7 +116,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn document(&mut self) -> Result<(), Problem> {
-        if self.scanner.next()? != Next::Object {
+        if self.scanner.kind()? != Next::Object {
             return Err(Problem::Json(self.scanner.error("the body must be a JSON object")));
         }
         self.scanner.enter_object()?;
@@ -165,9 +165,12 @@ impl Reader<'_> {
     fn member(&mut self, name: &'static str) -> Result<(), Problem> {
         match name {
             "model" => self.model(),
-            "stream" => match self.scanner.next()? {
-                Next::Bool => Ok(self.found.stream = self.scanner.boolean()?),
-                Next::Null => Ok(drop(self.scanner.skip()?)),
+            "stream" => match self.scanner.kind()? {
+                Next::Bool => {
+                    self.found.stream = self.scanner.boolean()?;
+                    Ok(())
+                }
+                Next::Null => Ok(self.scanner.pass()?),
                 _ => Err(invalid("stream", "must be true or false")),
             },
             "stream_options" => self.stream_options(),
@@ -182,7 +185,7 @@ impl Reader<'_> {
     }
 
     fn model(&mut self) -> Result<(), Problem> {
-        if self.scanner.next()? != Next::String {
+        if self.scanner.kind()? != Next::String {
             return Err(invalid("model", "must be a string"));
         }
         let str = self.scanner.string()?;
@@ -193,8 +196,11 @@ impl Reader<'_> {
     }
 
     fn whole(&mut self, name: &'static str, most: u64) -> Result<Option<u32>, Problem> {
-        match self.scanner.next()? {
-            Next::Null => Ok(drop(self.scanner.skip()?)).map(|()| None),
+        match self.scanner.kind()? {
+            Next::Null => {
+                self.scanner.pass()?;
+                Ok(None)
+            }
             Next::Number => match self.scanner.whole()? {
                 Some(value) if (1..=most).contains(&value) => Ok(Some(value as u32)),
                 _ => Err(invalid(name, &format!("must be a whole number from 1 to {most}"))),
@@ -204,7 +210,7 @@ impl Reader<'_> {
     }
 
     fn stream_options(&mut self) -> Result<(), Problem> {
-        match self.scanner.next()? {
+        match self.scanner.kind()? {
             Next::Null => {
                 let at = self.scanner.skip()?;
                 self.found.options = Some(Options::Null(at));
@@ -254,7 +260,7 @@ impl Reader<'_> {
 /// The string at the scanner, if one stands there.
 fn link_at(scanner: &Scanner<'_>) -> Option<String> {
     let mut ahead = scanner.clone();
-    (ahead.next().ok()? == Next::String).then_some(())?;
+    (ahead.kind().ok()? == Next::String).then_some(())?;
     let str = ahead.string().ok()?;
     let raw = ahead.raw(&str);
     // Content in the body itself may be megabytes: its beginning says what it is.
