@@ -27,8 +27,8 @@ unit:
 # Real clients and real engines around the real binary: the OpenAI SDKs, and llama.cpp built from source (once).
 e2e:
 	$(CARGO) build --locked
-	sh tests/e2e/prepare.sh
-	python3 tests/e2e/run.py --gateway-bin target/debug/plimsoll
+	bash tests/e2e/prepare.sh
+	python3 tests/e2e/run.py --gateway-bin "$${CARGO_TARGET_DIR:-target}/debug/plimsoll"
 
 bench:
 	$(CARGO) bench --workspace --locked

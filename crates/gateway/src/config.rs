@@ -22,6 +22,8 @@ pub struct Config {
     pub listen: String,
     /// Where operators are served.
     pub admin: String,
+    /// Whether operators beyond loopback are served.
+    pub allow_remote_admin: bool,
     /// Cores to use; 0 means all.
     pub threads: u64,
     /// Whether callers beyond loopback may come without keys.
@@ -58,6 +60,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:8080".into(),
             admin: "127.0.0.1:9464".into(),
+            allow_remote_admin: false,
             threads: 0,
             allow_anyone: false,
             tls: Tls::default(),
@@ -90,6 +93,12 @@ impl Section for Config {
         );
         let key = Key::new("admin", "Where operators are served: metrics, health, the fleet, drain.");
         keys.text(key, &mut self.admin);
+        let key = Key::new(
+            "allow_remote_admin",
+            "Whether `admin` may be an address beyond loopback. Whoever reaches it can read metrics and drain the \
+             gateway: let only your own network in.",
+        );
+        keys.flag(key, &mut self.allow_remote_admin);
         keys.number(Key::new("threads", "Cores to use; 0 means all."), 0..=1_024, &mut self.threads);
         let key = Key::new("allow_anyone", "Whether callers beyond loopback may come without a key.");
         keys.flag(key, &mut self.allow_anyone);
@@ -124,6 +133,12 @@ impl Config {
             Err(why) => keys.wrong("admin", why),
             Ok(admin) if self.admin == self.listen && admin.port() != 0 => {
                 keys.wrong("admin", "is the same address as listen".into());
+            }
+            Ok(admin) if !is_loopback(admin) && !self.allow_remote_admin => {
+                keys.wrong(
+                    "admin",
+                    format!("{admin} is reachable from elsewhere; say `allow_remote_admin: true`"),
+                );
             }
             Ok(_) => {}
         }
@@ -226,6 +241,7 @@ mod tests {
     fn a_listener_beyond_loopback_needs_keys_or_a_word() {
         assert!(problems("listen: 0.0.0.0:8080\n")[0].contains("no keys"));
         assert!(problems("listen: 0.0.0.0:8080\nallow_anyone: true\n").is_empty());
+        assert!(problems("admin: 0.0.0.0:9464\n")[0].contains("allow_remote_admin"));
         assert!(problems("listen: 0.0.0.0:8080\nkeys: [{tenant: a, key: sk-0123456789abcdef}]\n").is_empty());
     }
 

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_types::BackendSpec;
+
 use crate::assemble::{self, Discovered, spec_of};
 use crate::house::House;
 
@@ -14,47 +16,43 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What was found so far; the reloader needs it too.
 pub(crate) type Found = Rc<RefCell<Discovered>>;
 
-/// Asks all that have not said what they serve, once; true when nobody is left.
-pub(crate) async fn ask(house: &Arc<House>, found: &Found) -> bool {
+/// Asks all that have not said what they serve, at the same time.
+pub(crate) async fn ask(house: &Arc<House>, found: &Found) {
     let settings = house.settings.load_full();
-    let unknown: Vec<_> =
-        settings.config.backends.iter().filter(|backend| backend.models.is_empty()).collect();
-    let (mut left, mut news) = (false, false);
-    for backend in unknown {
-        let spec = spec_of(backend, &found.borrow());
-        if !spec.models.is_empty() {
-            continue;
-        }
-        let key = (spec.name, spec.identity);
-        let Some(engine) = settings.engines.openai.get(&key).map(|backend| backend.engine(&house.clock))
-        else {
-            continue;
-        };
-        let late = house.clock.sleep_until(house.clock.now() + EVERY * 3);
-        let models = tokio::select! {
-            models = engine.models() => models.map_err(|failure| failure.to_string()),
-            () = late => Err("no answer".into()),
-        };
-        match models {
-            Ok(models) if !models.is_empty() => {
-                tracing::info!(backend = %backend.name, models = models.join(", "), "models found");
-                found.borrow_mut().insert(key, models);
-                news = true;
-            }
-            Ok(_) => left = true,
-            Err(why) => {
-                tracing::debug!(backend = %backend.name, why, "models not known yet");
-                left = true;
-            }
+    let unknown = settings.config.backends.iter().filter(|backend| backend.models.is_empty());
+    let unknown =
+        unknown.map(|backend| spec_of(backend, &found.borrow())).filter(|spec| spec.models.is_empty());
+    let asked: Vec<_> =
+        unknown.map(|spec| tokio::task::spawn_local(ask_one(Arc::clone(house), spec))).collect();
+    let mut news = false;
+    for answer in asked {
+        if let Ok(Some((key, models))) = answer.await {
+            found.borrow_mut().insert(key, models);
+            news = true;
         }
     }
-    if news {
-        let config = settings.config.clone();
-        if let Err(why) = assemble::publish(house, config, &found.borrow()) {
-            tracing::error!(why, "what backends serve could not be put in force");
-        }
+    if news && let Err(why) = assemble::publish(house, settings.config.clone(), &found.borrow()) {
+        tracing::error!(why, "what backends serve could not be put in force");
     }
-    !left
+}
+
+async fn ask_one(house: Arc<House>, spec: BackendSpec) -> Option<((String, String), Vec<String>)> {
+    let key = (spec.name, spec.identity);
+    let engine = house.settings().engines.openai.get(&key)?.engine(&house.clock);
+    let late = house.clock.sleep_until(house.clock.now() + EVERY * 3);
+    let models = tokio::select! {
+        models = engine.models() => models.map_err(|failure| failure.to_string()),
+        () = late => Err("no answer".into()),
+    };
+    match models {
+        Ok(models) if !models.is_empty() => {
+            tracing::info!(backend = %key.0, models = models.join(", "), "models found");
+            return Some((key, models));
+        }
+        Ok(_) => tracing::debug!(backend = %key.0, "the backend lists no models yet"),
+        Err(why) => tracing::debug!(backend = %key.0, why, "models not known yet"),
+    }
+    None
 }
 
 /// Goes on asking for as long as the gateway runs: a reload may bring backends that must be asked.
