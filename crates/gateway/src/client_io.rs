@@ -26,7 +26,7 @@ pub(crate) struct Watched {
     pub(crate) blocked_since: Cell<Option<Instant>>,
     /// Whether a NUL came where only HTTP/1 heads and JSON are: a chunk extension with one slips through hyper.
     pub(crate) nul: Cell<bool>,
-    /// The time of the last look around; good to a second.
+    /// The time of the janitor's last look around.
     pub(crate) coarse_now: Cell<Instant>,
     /// Whether it is to be closed now.
     pub(crate) close: Cell<bool>,

@@ -12,7 +12,8 @@ use slab::Slab;
 use crate::client_io::Watched;
 use crate::house::House;
 
-const EVERY: Duration = Duration::from_secs(1);
+/// How often the janitor looks around; limits of seconds are kept to within this.
+pub(crate) const EVERY: Duration = Duration::from_millis(250);
 
 /// The connections of one core.
 pub(crate) struct Janitor {

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::core::{self, Seat};
 use crate::discovery::{self, Found};
 use crate::house::House;
+use crate::janitor;
 use crate::reload::Reloader;
 
 /// Where a configuration came from.
@@ -172,6 +173,8 @@ async fn go(house: &Arc<House>, closing: &watch::Sender<bool>) {
     house.shared.drain();
     closing.send_replace(true);
     let over = clock.now() + config.config.drain_timeout;
+    // Idle connections are told to go when the janitor comes round, and a request may just be on its way on one.
+    clock.sleep_until(clock.now() + janitor::EVERY + LOOK).await;
     if !ended(house, over).await {
         tracing::warn!(in_flight = house.shared.in_flight(), "the drain took too long; ending what is left");
         house.shared.cut();
