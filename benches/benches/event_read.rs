@@ -1,5 +1,4 @@
 //! What does it cost to know what an event says?
-#![expect(missing_docs, reason = "criterion's macro writes a function without any")]
 
 use std::hint::black_box;
 

@@ -1,5 +1,4 @@
 //! How fast is a body checked?
-#![expect(missing_docs, reason = "criterion's macro writes a function without any")]
 
 use std::hint::black_box;
 

@@ -1,5 +1,4 @@
 //! How long does a pick take as the fleet grows?
-#![expect(missing_docs, reason = "criterion's macro writes a function without any")]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Hot paths allocate nothing: counted by an allocator, on the thread that serves.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -9,6 +9,8 @@ pub struct Call<'a> {
     pub request: &'a Request,
     /// The backend's name for the model, where it differs from the caller's.
     pub alias: Option<&'a str>,
+    /// Whether this is a second try, which must not fail for a connection that has died unnoticed: it gets a new one.
+    pub again: bool,
 }
 
 /// Software that runs a model, at one backend, as seen from one core.

@@ -62,8 +62,9 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Begins to send `head`, complete with its blank line, and the body after it.
-    pub(crate) fn start(pool: &Rc<Pool>, head: Vec<u8>, pieces: Pieces) -> Self {
-        let connection = pool.take();
+    /// `fresh` says to do so on a new connection.
+    pub(crate) fn start(pool: &Rc<Pool>, head: Vec<u8>, pieces: Pieces, fresh: bool) -> Self {
+        let connection = if fresh { None } else { pool.take() };
         let reused = connection.is_some();
         let state = if reused { State::Writing { sent: 0 } } else { State::Connecting(pool.connect()) };
         Self { pool: Rc::clone(pool), head, pieces, connection, state, reused }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use plimsoll_types::{Clock, Kind};
 
 use crate::io::Endpoint;
-use crate::outgoing::{Fields, body_of, fields_of, length};
+use crate::outgoing::{Fields, Message, body_of, fields_of, length};
 use crate::{Answer, Authorize, Call, Engine, http1, http2};
 use answer::{OpenAiAnswer, Wire};
 
@@ -61,49 +61,64 @@ pub struct OpenAi {
 }
 
 impl OpenAi {
-    /// Sends a request with these fields of its own.
-    fn send(&self, method: &str, target: &str, mut fields: Fields, pieces: crate::outgoing::Pieces) -> Wire {
-        let backend = &*self.backend;
-        if let Some(authorize) = &backend.authorize {
-            authorize.authorize(method, target, &pieces, &mut fields);
+    fn send(&self, mut message: Message<'_>) -> Wire {
+        if let Some(authorize) = &self.backend.authorize {
+            authorize.authorize(message.method, message.target, &message.pieces, &mut message.fields);
         }
         match &self.connections {
             Connections::Http1(pool) => {
-                let mut head = Vec::with_capacity(512);
-                for part in [method, " ", target, " HTTP/1.1\r\nhost: ", &backend.authority, "\r\n"] {
-                    head.extend_from_slice(part.as_bytes());
-                }
-                head.extend_from_slice(backend.fixed.lines());
-                head.extend_from_slice(fields.lines());
-                if method == "POST" {
-                    head.extend_from_slice(b"content-type: application/json\r\ncontent-length: ");
-                    head.extend_from_slice(itoa::Buffer::new().format(length(&pieces)).as_bytes());
-                    head.extend_from_slice(b"\r\n");
-                }
-                head.extend_from_slice(b"\r\n");
-                Wire::Http1(http1::Exchange::start(pool, head, pieces))
+                let head = self.backend.http1_head(&message);
+                Wire::Http1(http1::Exchange::start(pool, head, message.pieces, message.fresh))
             }
             Connections::Http2(shared) => {
-                let scheme = if backend.endpoint.tls.is_some() { "https" } else { "http" };
-                let uri = format!("{scheme}://{}{target}", backend.authority);
-                let mut request = http::Request::builder().method(method).uri(uri);
-                for (name, value) in backend.fixed.iter().chain(fields.iter()) {
-                    request = request.header(name, value);
-                }
-                if method == "POST" {
-                    request = request.header("content-type", "application/json");
-                }
-                Wire::Http2(http2::Exchange::start(shared, request, pieces))
+                let request = self.backend.http2_head(&message);
+                Wire::Http2(http2::Exchange::start(shared, request, message.pieces))
             }
         }
+    }
+}
+
+impl Backend {
+    fn http1_head(&self, message: &Message<'_>) -> Vec<u8> {
+        let mut head = Vec::with_capacity(512);
+        for part in [message.method, " ", message.target, " HTTP/1.1\r\nhost: ", &self.authority, "\r\n"] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        head.extend_from_slice(self.fixed.lines());
+        head.extend_from_slice(message.fields.lines());
+        if message.method == "POST" {
+            head.extend_from_slice(b"content-type: application/json\r\ncontent-length: ");
+            head.extend_from_slice(itoa::Buffer::new().format(length(&message.pieces)).as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    fn http2_head(&self, message: &Message<'_>) -> http::request::Builder {
+        let scheme = if self.endpoint.tls.is_some() { "https" } else { "http" };
+        let uri = format!("{scheme}://{}{}", self.authority, message.target);
+        let mut request = http::Request::builder().method(message.method).uri(uri);
+        for (name, value) in self.fixed.iter().chain(message.fields.iter()) {
+            request = request.header(name, value);
+        }
+        if message.method == "POST" {
+            request = request.header("content-type", "application/json");
+        }
+        request
     }
 }
 
 impl Engine for OpenAi {
     fn start(&self, call: &Call<'_>) -> Box<dyn Answer> {
         let envelope = &call.request.envelope;
-        let pieces = body_of(call, self.backend.ask_usage);
-        let wire = self.send("POST", self.backend.target(envelope.kind), fields_of(call.request), pieces);
+        let wire = self.send(Message {
+            method: "POST",
+            target: self.backend.target(envelope.kind),
+            fields: fields_of(call.request),
+            pieces: body_of(call, self.backend.ask_usage),
+            fresh: call.again,
+        });
         let strip_usage = self.backend.ask_usage && envelope.ask_usage.is_some();
         Box::new(OpenAiAnswer::new(wire, envelope.kind, strip_usage))
     }

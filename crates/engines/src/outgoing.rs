@@ -9,6 +9,17 @@ use crate::Call;
 /// The pieces of a body, in order. Most bodies are one.
 pub(crate) type Pieces = SmallVec<[Bytes; 5]>;
 
+/// What goes to a backend.
+pub(crate) struct Message<'a> {
+    pub(crate) method: &'static str,
+    /// Path and query.
+    pub(crate) target: &'a str,
+    pub(crate) fields: Fields,
+    pub(crate) pieces: Pieces,
+    /// Whether it must go over a new connection.
+    pub(crate) fresh: bool,
+}
+
 /// Header fields, written as they go over an HTTP/1 wire.
 #[derive(Debug, Default, Clone)]
 pub struct Fields {

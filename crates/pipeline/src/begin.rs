@@ -119,7 +119,8 @@ async fn attempt_at(job: &Job, dispatched: &mut Dispatched) -> Result<Begun, End
     let (clock, envelope) = (&*job.core.clock, &job.request.envelope);
     let now = clock.now();
     let engine = job.core.engine(&dispatched.backend);
-    let answer = engine.start(&Call { request: &job.request, alias: dispatched.alias() });
+    let again = job.held.meter.attempts > 1;
+    let answer = engine.start(&Call { request: &job.request, alias: dispatched.alias(), again });
     job.held.watch.answer.borrow_mut().replace(answer);
     let limits = limits(job, dispatched.expected_ttft, now);
     let begun = attempt::first(&job.held.watch, clock, limits).await?;

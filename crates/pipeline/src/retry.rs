@@ -9,7 +9,7 @@ use plimsoll_types::Instant;
 use crate::Config;
 
 /// Seconds over which deposits of requests fade.
-const MEMORY_SECONDS: f64 = 10.0;
+const MEMORY_SECONDS: f64 = 5.0;
 
 /// The balance of one core.
 #[derive(Debug)]

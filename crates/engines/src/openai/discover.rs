@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use super::OpenAi;
 use super::answer::OpenAiAnswer;
 use crate::json::{JsonError, Next, Scanner};
-use crate::outgoing::{Fields, Pieces};
+use crate::outgoing::{Fields, Message, Pieces};
 use crate::{Answer, Failure};
 use plimsoll_types::Kind;
 
@@ -17,7 +17,13 @@ impl OpenAi {
     /// Where it cannot be reached or what it says is not such a list.
     pub async fn models(&self) -> Result<Vec<String>, Failure> {
         const NO_LIST: Failure = Failure::Broken("the answer is not a list of models");
-        let wire = self.send("GET", &self.backend.models_target, Fields::default(), Pieces::new());
+        let wire = self.send(Message {
+            method: "GET",
+            target: &self.backend.models_target,
+            fields: Fields::default(),
+            pieces: Pieces::new(),
+            fresh: false,
+        });
         let mut answer = OpenAiAnswer::new(wire, Kind::Chat, false);
         let head = poll_fn(|cx| answer.poll_head(cx)).await?;
         if head.status != 200 || head.stream {

@@ -72,7 +72,7 @@ fn chat(extra: &Value) -> Value {
 
 impl Core {
     fn start(&self, request: &Request) -> Box<dyn Answer> {
-        self.engine.start(&Call { request, alias: None })
+        self.engine.start(&Call { request, alias: None, again: false })
     }
 
     async fn ask(&self, kind: Kind, body: &Value) -> Whole {
@@ -244,7 +244,7 @@ async fn a_client_that_leaves_frees_the_gpu_at_once() {
     // Another core, the same GPU: all places are taken.
     let other = core.backend.engine(Arc::clone(&core.clock));
     let last = request(Kind::Chat, &chat(&json!({"max_tokens": 1})));
-    let mut waits = other.start(&Call { request: &last, alias: None });
+    let mut waits = other.start(&Call { request: &last, alias: None, again: false });
     let second = Duration::from_secs(1);
     let limit = core.clock.sleep_until(core.clock.now() + second);
     tokio::select! {
