@@ -1,4 +1,4 @@
-//! The operators' port: metrics, health, the fleet, drain.
+//! The operators' port: metrics, health, the fleet, reload, drain.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub(crate) struct Admin {
     pub(crate) exporter: Option<Exporter>,
     /// Told when somebody asks to drain.
     pub(crate) drain: Arc<Notify>,
+    /// Told when somebody asks to look at the configuration file; `None` where there is none.
+    pub(crate) reload: Option<Arc<Notify>>,
 }
 
 impl Admin {
@@ -66,8 +68,12 @@ impl Admin {
                 self.drain.notify_one();
                 text(StatusCode::ACCEPTED, "draining\n")
             }
-            (_, "/drain") => text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n"),
-            _ => text(StatusCode::NOT_FOUND, "here are /metrics /livez /readyz /fleet and POST /drain\n"),
+            (&Method::POST, "/reload") => self.look_at_file(),
+            (_, "/drain" | "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n"),
+            _ => {
+                let here = "here are /metrics /livez /readyz /fleet, POST /reload and POST /drain\n";
+                text(StatusCode::NOT_FOUND, here)
+            }
         }
     }
 
@@ -81,6 +87,19 @@ impl Admin {
         let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, format);
         response
+    }
+
+    fn look_at_file(&self) -> Response<Full<Bytes>> {
+        match &self.reload {
+            Some(reload) => {
+                reload.notify_one();
+                text(
+                    StatusCode::ACCEPTED,
+                    "looking at the file; the log and plimsoll_config_reloads_total tell\n",
+                )
+            }
+            None => text(StatusCode::CONFLICT, "this gateway runs without a file\n"),
+        }
     }
 
     /// Ready is a gateway that takes requests and has a backend in service.

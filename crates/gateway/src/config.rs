@@ -91,7 +91,7 @@ impl Section for Config {
             Key::new("listen", "Where callers are served: HTTP/1.1 and HTTP/2 on one port."),
             &mut self.listen,
         );
-        let key = Key::new("admin", "Where operators are served: metrics, health, the fleet, drain.");
+        let key = Key::new("admin", "Where operators are served: metrics, health, the fleet, reload, drain.");
         keys.text(key, &mut self.admin);
         let key = Key::new(
             "allow_remote_admin",

@@ -78,8 +78,13 @@ async fn control(
     start_acceptor(&house, listener, doors, closed);
 
     let drain = Arc::new(Notify::new());
-    let operators =
-        Admin { house: Arc::clone(&house), exporter: exporter.clone(), drain: Arc::clone(&drain) };
+    let reload = Arc::new(Notify::new());
+    let operators = Admin {
+        house: Arc::clone(&house),
+        exporter: exporter.clone(),
+        drain: Arc::clone(&drain),
+        reload: source.file.is_some().then(|| Arc::clone(&reload)),
+    };
     let admin = tokio::net::TcpListener::from_std(admin).map_err(|error| cannot("admin", error))?;
     tokio::task::spawn_local(Arc::new(operators).serve(admin));
     if let Some(exporter) = exporter {
@@ -93,7 +98,7 @@ async fn control(
     let (mut terminate, mut interrupt) =
         (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
     if let Some(file) = &source.file {
-        tokio::task::spawn_local(Reloader::new(&house, &found, file).watch(hangup));
+        tokio::task::spawn_local(Reloader::new(&house, &found, file).watch(hangup, reload));
     }
     ready(&config, &house);
     tokio::select! {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_telemetry::catalog;
+use tokio::signal::unix::Signal;
+use tokio::sync::Notify;
 
 use crate::assemble;
 use crate::config::{self, Config};
@@ -28,11 +30,12 @@ impl Reloader {
         Self { house: Arc::clone(house), found: Found::clone(found), file: file.to_owned(), last }
     }
 
-    /// Looks at the file for as long as the gateway runs; `hangup` says when to look at once.
-    pub(crate) async fn watch(mut self, mut hangup: tokio::signal::unix::Signal) {
+    /// Looks at the file for as long as the gateway runs; `hangup` and `operator` say when to look at once.
+    pub(crate) async fn watch(mut self, mut hangup: Signal, operator: Arc<Notify>) {
         loop {
             let asked = tokio::select! {
                 _ = hangup.recv() => true,
+                () = operator.notified() => true,
                 () = self.house.clock.sleep_until(self.house.clock.now() + EVERY) => false,
             };
             self.look(asked);

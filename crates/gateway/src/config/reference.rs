@@ -14,7 +14,7 @@ pub fn reference() -> String {
     let mut out = String::from(
         "# Configuration\n\nOne YAML file; `plimsoll check FILE` says all that is wrong with one. Every key may be left \
          out, and an empty file serves. `${NAME}` in a text stands for an environment variable. The file is read again \
-         on SIGHUP and when it changes; `listen`, `admin`, `threads` and `tls` need a restart. Written from the code by \
+         on SIGHUP, on `POST /reload` and when it changes; `listen`, `admin`, `threads` and `tls` need a restart. Written from the code by \
          `make docs`.\n",
     );
     write_section(&mut out, "", &mut Config::default());
