@@ -15,6 +15,9 @@ use crate::house::House;
 
 /// How often the file is looked at. Kubernetes replaces a mounted file by moving a link, which no watch on the file sees.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long a changed file must stay as it is: half of a file that somebody is writing may well be a good one, without
+/// the keys or the backends that stand in its other half.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// A file and what it said last.
 pub(crate) struct Reloader {
@@ -38,21 +41,21 @@ impl Reloader {
                 () = operator.notified() => true,
                 () = self.house.clock.sleep_until(self.house.clock.now() + EVERY) => false,
             };
-            self.look(asked);
+            self.look(asked).await;
         }
     }
 
     /// Applies the file if it has changed. A file that cannot stand changes nothing.
-    fn look(&mut self, asked: bool) {
-        let text = match std::fs::read_to_string(&self.file) {
-            Ok(text) => text,
-            Err(error) if asked => return self.refused(&[format!("{}: {error}", self.file.display())]),
-            Err(_) => return,
-        };
-        if text == self.last && !asked {
+    async fn look(&mut self, asked: bool) {
+        if !asked && self.read().is_ok_and(|text| text == self.last) {
             return;
         }
-        self.last = text;
+        match self.settled().await {
+            Ok(text) if text == self.last && !asked => return,
+            Ok(text) => self.last = text,
+            Err(error) if asked => return self.refused(&[error]),
+            Err(_) => return,
+        }
         match config::read(&self.file.display().to_string(), &self.last) {
             Ok(config) => self.apply(config),
             Err(problems) => {
@@ -61,8 +64,30 @@ impl Reloader {
         }
     }
 
+    fn read(&self) -> Result<String, String> {
+        std::fs::read_to_string(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))
+    }
+
+    /// What the file says once it has stopped changing.
+    async fn settled(&self) -> Result<String, String> {
+        let mut before = self.read();
+        loop {
+            self.house.clock.sleep_until(self.house.clock.now() + SETTLED).await;
+            let now = self.read();
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+    }
+
     fn apply(&self, config: Config) {
         let running = self.house.settings.load_full();
+        if config.backends.is_empty() && !running.config.backends.is_empty() {
+            // An empty file is a good one at the start; later it is somebody's mistake, and callers would be told filler.
+            let why = "no backends are left; the embedded fleet takes over at a restart only";
+            return self.refused(&[format!("{}: {why}", self.file.display())]);
+        }
         let fixed = [
             ("listen", running.config.listen != config.listen),
             ("admin", running.config.admin != config.admin),
@@ -86,5 +111,33 @@ impl Reloader {
             tracing::error!("{problem}");
         }
         tracing::error!("the configuration stays as it was");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plimsoll_types::{Clock, TokioClock};
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_a_file_that_is_being_written_is_not_applied() {
+        let file = std::env::temp_dir().join(format!("plimsoll-half-{}.yaml", std::process::id()));
+        let whole = "backends: [{name: a, url: \"http://127.0.0.1:9\", models: [m]}]\nkeys: [{tenant: t, key: sk-0123456789abcdef}]\n";
+        let half = whole.lines().next().unwrap();
+        let write = |text: &str| std::fs::write(&file, text).unwrap();
+        write(whole);
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
+        let house = assemble::house(config::read("f", whole).unwrap(), Arc::clone(&clock)).unwrap();
+        let mut reloader = Reloader::new(&house, &Found::default(), &file);
+
+        write(half);
+        let rest = async {
+            clock.sleep_until(clock.now() + SETTLED / 2).await;
+            write(&whole.replace("name: a", "name: b"));
+        };
+        tokio::join!(reloader.look(true), rest);
+        let settings = house.settings();
+        assert_eq!((settings.config.backends[0].name.as_str(), settings.config.keys.len()), ("b", 1));
+        std::fs::remove_file(&file).unwrap();
     }
 }
