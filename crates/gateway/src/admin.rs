@@ -23,6 +23,8 @@ use crate::house::House;
 pub(crate) struct Admin {
     pub(crate) house: Arc<House>,
     pub(crate) exporter: Option<Exporter>,
+    /// Whether this port is for this machine only.
+    pub(crate) local: bool,
     /// Told when somebody asks to drain.
     pub(crate) drain: Arc<Notify>,
     /// Told when somebody asks to look at the configuration file; `None` where there is none.
@@ -55,9 +57,11 @@ impl Admin {
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        // A page in a browser must not reach this port by a name of its own (DNS rebinding).
-        if head::read(request, &self.house.settings().config.requests).is_err() {
-            return text(StatusCode::BAD_REQUEST, "bad request\n");
+        let head = head::read(request, &self.house.settings().config.requests);
+        // A page in a browser must not reach a loopback port by a name of its own (DNS rebinding).
+        let by_name = |head: &head::Head| self.local && !head.is_for_this_machine();
+        if head.as_ref().map_or(true, by_name) {
+            return text(StatusCode::BAD_REQUEST, "bad request: ask 127.0.0.1 or localhost\n");
         }
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/metrics") => self.metrics(),

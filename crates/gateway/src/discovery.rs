@@ -31,7 +31,9 @@ pub(crate) async fn ask(house: &Arc<House>, found: &Found) {
             news = true;
         }
     }
-    if news && let Err(why) = assemble::publish(house, settings.config.clone(), &found.borrow()) {
+    // Another configuration may have come while they were asked: what is in force now is what is published again.
+    let config = house.settings.load_full().config.clone();
+    if news && let Err(why) = assemble::publish(house, config, &found.borrow()) {
         tracing::error!(why, "what backends serve could not be put in force");
     }
 }

@@ -109,6 +109,15 @@ impl Head {
         }
     }
 
+    /// Whether the host asked for is an address or `localhost`, and not a name that anybody may have made up.
+    pub(crate) fn is_for_this_machine(&self) -> bool {
+        let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let name =
+            host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+        let ip = name.trim_start_matches('[').trim_end_matches(']');
+        name == "localhost" || ip.parse::<std::net::IpAddr>().is_ok()
+    }
+
     fn key(&mut self, key: Bytes) {
         // The same key under two names is harmless; two keys are somebody's mistake, or worse.
         self.bad_key |= self.key.replace(key.clone()).is_some_and(|before| before != key);
@@ -236,6 +245,13 @@ mod tests {
         assert_eq!(key(&[("host", "h"), ("x-api-key", "k")]).0, Some(Bytes::from_static(b"k")));
         assert!(key(&[("host", "h"), ("authorization", "Bearer k"), ("authorization", "Bearer l")]).1);
         assert!(key(&[("host", "h"), ("authorization", "Basic k")]).1);
+    }
+
+    #[test]
+    fn names_that_anybody_may_have_made_up_are_told_from_this_machine() {
+        let local = |host: &str| look(&[("host", host)]).unwrap().is_for_this_machine();
+        assert!(["localhost", "localhost:1", "127.0.0.1:9464", "[::1]:9464", "[::1]"].into_iter().all(local));
+        assert!(!local("evil.example") && !local("evil.example:9464") && !local("localhost.evil.example"));
     }
 
     #[test]

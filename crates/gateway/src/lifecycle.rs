@@ -82,6 +82,7 @@ async fn control(
     let operators = Admin {
         house: Arc::clone(&house),
         exporter: exporter.clone(),
+        local: config.admin_address()?.ip().is_loopback(),
         drain: Arc::clone(&drain),
         reload: source.file.is_some().then(|| Arc::clone(&reload)),
     };

@@ -92,8 +92,8 @@ async fn dispatch(
     if watched.nul.replace(false) {
         return Err(ServeError::invalid("the request holds a NUL byte, which neither HTTP nor JSON allows"));
     }
-    let peeked = peek::peek(kind, &body, &settings.config.requests)?;
     let received = core.clock.now();
+    let peeked = peek::peek(kind, &body, &settings.config.requests)?;
     let id = id.get_or_insert_with(|| core.new_id()).clone();
     let patience = head.read_timeout.or(head.timeout);
     let envelope = Envelope {

@@ -136,7 +136,7 @@ impl Reader<'_> {
                 }
                 None => {
                     self.refuse_closed(&key)?;
-                    self.scanner.skip()?;
+                    self.prose()?;
                 }
             }
         }
@@ -180,7 +180,10 @@ impl Reader<'_> {
                 Ok(())
             }
             "n" | "best_of" => self.whole(name, self.limits.max_choices).map(|_| ()),
-            _ => self.prompt(),
+            _ => {
+                self.found.prompt_bytes += self.prose()?.len();
+                Ok(())
+            }
         }
     }
 
@@ -233,18 +236,18 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Text that a model reads: measured, and its links looked at.
-    fn prompt(&mut self) -> Result<(), Problem> {
+    /// Takes a value and looks at the links in it: an engine follows those that it finds under a key such as
+    /// `image_url`, and where in the body those may stand changes with every engine.
+    fn prose(&mut self) -> Result<Range<usize>, Problem> {
         let (limits, mut refused) = (self.limits, None);
         let at = self.scanner.skip_with(&mut |scanner, key| {
-            if refused.is_none() && scanner.raw(key).ends_with(b"url") {
-                refused = link_at(scanner).filter(|link| !limits.may_link(link));
+            if refused.is_none() && names_a_link(scanner, key) {
+                refused = links_at(&mut scanner.clone())?.into_iter().find(|link| !limits.may_link(link));
             }
             Ok(())
         })?;
-        self.found.prompt_bytes += at.len();
         match refused {
-            None => Ok(()),
+            None => Ok(at),
             Some(link) => {
                 let link: String = link.chars().take(100).collect();
                 let message = format!(
@@ -257,14 +260,36 @@ impl Reader<'_> {
     }
 }
 
-/// The string at the scanner, if one stands there.
-fn link_at(scanner: &Scanner<'_>) -> Option<String> {
-    let mut ahead = scanner.clone();
-    (ahead.kind().ok()? == Next::String).then_some(())?;
-    let str = ahead.string().ok()?;
-    let raw = ahead.raw(&str);
+/// Whether a key says that a link follows, however it is written.
+fn names_a_link(scanner: &Scanner<'_>, key: &Str) -> bool {
+    if key.escaped { scanner.decode(key).ends_with("url") } else { scanner.raw(key).ends_with(b"url") }
+}
+
+/// The texts at the scanner, alone or in an array, that are not content of the body itself.
+fn links_at(scanner: &mut Scanner<'_>) -> Result<Vec<String>, JsonError> {
+    let mut links = Vec::new();
+    match scanner.kind()? {
+        Next::String => links.extend(link_at(scanner)?),
+        Next::Array => {
+            let mut first = true;
+            scanner.enter_array()?;
+            while scanner.next_item(&mut first)? {
+                match scanner.kind()? {
+                    Next::String => links.extend(link_at(scanner)?),
+                    _ => scanner.pass()?,
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(links)
+}
+
+fn link_at(scanner: &mut Scanner<'_>) -> Result<Option<String>, JsonError> {
+    let str = scanner.string()?;
     // Content in the body itself may be megabytes: its beginning says what it is.
-    if raw.starts_with(b"data:") { None } else { Some(ahead.decode(&str)) }
+    let inside = scanner.raw(&str).starts_with(b"data:");
+    Ok((!inside).then(|| scanner.decode(&str)))
 }
 
 impl Found {
@@ -396,6 +421,14 @@ mod tests {
             ["http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "https://example.com/a.png"]
         {
             assert!(why(&image(url)).contains("is not accepted here"), "{url}");
+        }
+        for hidden in [
+            r#"{"model":"m","messages":[{"image_url":{"\u0075rl":"http://10.0.0.1/"}}]}"#,
+            r#"{"model":"m","messages":[{"image_u\u0072l":"http://10.0.0.1/"}]}"#,
+            r#"{"model":"m","messages":[{"image_url":["data:x","http://10.0.0.1/"]}]}"#,
+            r#"{"model":"m","text_1":{"content":[{"image_url":{"url":"http://10.0.0.1/"}}]}}"#,
+        ] {
+            assert!(why(hidden).contains("is not accepted here"), "{hidden}");
         }
         assert!(look(&image("data:image/png;base64,AAAA")).is_ok());
         assert!(look(r#"{"model":"m","tools":[{"function":{"parameters":{"properties":{"url":{"type":"string"}}}}}]}"#).is_ok());
