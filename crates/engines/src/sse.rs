@@ -79,6 +79,11 @@ impl Events {
                 return Err(Malformed::NotJson);
             }
             peeked.add(seen.peeked);
+            if seen.peeked.error && !seen.peeked.done {
+                // The backend's words may tell of its inside, and nothing good follows: the client is told by us.
+                let bytes = kept.map_or_else(|| bytes.slice(..from), BytesMut::freeze);
+                return Ok(Some(Chunk { bytes, peeked }));
+            }
             if self.strip_usage && seen.only_usage {
                 // Rare, once a stream: what stood before is copied out, what follows is added.
                 kept.get_or_insert_with(|| BytesMut::from(&bytes[..from]));
@@ -174,6 +179,14 @@ mod tests {
         assert!(peeked.done && peeked.usage.is_some());
         let (out, _) = relay(&mut Events::new(Kind::Chat, false), &[stream.as_bytes()]);
         assert_eq!(out, stream.as_bytes());
+    }
+
+    #[test]
+    fn an_error_event_ends_what_is_passed_on() {
+        let stream = [TOKEN, "data: {\"error\":{\"message\":\"at 0x7f00deadbeef\"}}\n\n", DONE].concat();
+        let (out, peeked) = relay(&mut Events::new(Kind::Chat, false), &[stream.as_bytes()]);
+        assert_eq!(String::from_utf8(out).unwrap(), TOKEN);
+        assert!(peeked.error && !peeked.done);
     }
 
     #[test]

@@ -50,21 +50,28 @@ pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String
 /// What cannot be built; then nothing is changed.
 pub(crate) fn publish(house: &House, config: Config, discovered: &Discovered) -> Result<(), String> {
     let before = house.settings.load_full();
-    let (settings, specs) = settings(config, &before.engines, (discovered, epoch(&*house.clock)))?;
     let snapshot = house.shared.snapshot();
+    // Requests on their way may still ask for engines of the fleet that is replaced; older ones are let go.
+    let mut engines = before.engines.clone();
+    engines.keep_those_of(&snapshot.fleet);
+    let (settings, specs) = settings(config, &engines, (discovered, epoch(&*house.clock)))?;
     let fleet = Fleet::new(specs, settings.config.routing.clone(), Some(&snapshot.fleet));
     let next = Snapshot::new(fleet, settings.config.pipeline.clone());
     house.settings.store(Arc::new(settings));
+    for backend in &snapshot.fleet.backends {
+        if !next.fleet.backends.iter().any(|kept| kept.slot == backend.slot) {
+            backend.retire();
+        }
+    }
     house.shared.publish(next);
     Ok(())
 }
 
 fn settings(
-    config: Config,
+    mut config: Config,
     before: &Engines,
     (discovered, epoch): (&Discovered, Duration),
 ) -> Result<(Settings, Vec<BackendSpec>), String> {
-    // Engines of the fleet before stay for one more generation: requests on their way may still ask for them.
     let mut engines = before.clone();
     let mut specs = Vec::new();
     if config.backends.is_empty() {
@@ -83,6 +90,9 @@ fn settings(
         specs.push(spec);
     }
     let keys = Keys::new(&config.keys);
+    for key in &mut config.keys {
+        key.forget();
+    }
     Ok((Settings { keys, engines, config }, specs))
 }
 

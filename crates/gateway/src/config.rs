@@ -1,12 +1,14 @@
 //! The configuration: one file with a section for each crate, and what is checked across sections.
 
 mod backends;
+mod overrides;
 mod read;
 mod reference;
 mod requests;
 
 pub use backends::{ApiKey, BackendConfig};
-pub use read::{Problem, check, read};
+pub use overrides::Overrides;
+pub use read::{Problem, read};
 pub use reference::reference;
 pub use requests::Requests;
 
@@ -44,10 +46,12 @@ pub struct Config {
     pub routing: plimsoll_routing::Config,
     /// The life of a request.
     pub pipeline: plimsoll_pipeline::Config,
+    /// What was said on the command line.
+    pub overrides: Overrides,
 }
 
 /// The certificate of the gateway.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// A file with the chain, in PEM.
     pub certificate: String,
@@ -71,6 +75,7 @@ impl Default for Config {
             backends: Vec::new(),
             routing: plimsoll_routing::Config::default(),
             pipeline: plimsoll_pipeline::Config::default(),
+            overrides: Overrides::default(),
         }
     }
 }
@@ -114,6 +119,7 @@ impl Section for Config {
         keys.list(key, &mut self.backends);
         keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
         keys.section(Key::new("pipeline", "Limits on the life of a request."), &mut self.pipeline);
+        self.override_keys(keys);
         self.check(keys);
     }
 }
@@ -186,19 +192,24 @@ mod tests {
     use super::*;
 
     pub(crate) fn problems(text: &str) -> Vec<String> {
-        read("local.yaml", text).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+        read("local.yaml", text, &Overrides::default())
+            .err()
+            .unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn an_empty_file_serves() {
-        assert!(read("local.yaml", "").unwrap().backends.is_empty());
-        assert!(read("local.yaml", "# nothing\n").is_ok());
+        assert!(read("local.yaml", "", &Overrides::default()).unwrap().backends.is_empty());
+        assert!(read("local.yaml", "# nothing\n", &Overrides::default()).is_ok());
     }
 
     #[test]
     fn the_minimal_file_of_the_readme_is_understood() {
         let text = "listen: 127.0.0.1:8080\nadmin: 127.0.0.1:9464\nbackends:\n  - {name: a, url: \"http://127.0.0.1:9001\", models: [mock]}\n";
-        let config = read("local.yaml", text).unwrap();
+        let config = read("local.yaml", text, &Overrides::default()).unwrap();
         assert_eq!(
             (config.backends[0].name.as_str(), config.backends[0].models.as_slice()),
             ("a", &["mock".to_owned()][..])
@@ -243,6 +254,16 @@ mod tests {
         assert!(problems("listen: 0.0.0.0:8080\nallow_anyone: true\n").is_empty());
         assert!(problems("admin: 0.0.0.0:9464\n")[0].contains("allow_remote_admin"));
         assert!(problems("listen: 0.0.0.0:8080\nkeys: [{tenant: a, key: sk-0123456789abcdef}]\n").is_empty());
+    }
+
+    #[test]
+    fn what_the_command_line_says_counts_before_the_file() {
+        let said = Overrides { listen: Some("0.0.0.0:1".into()), allow_anyone: true, ..Overrides::default() };
+        let config = read("local.yaml", "listen: 127.0.0.1:2\n", &said).unwrap();
+        assert_eq!(config.listen, "0.0.0.0:1");
+        let said = Overrides { backends: vec!["http://h".into(), "ftp://h".into()], ..Overrides::default() };
+        let why = read("local.yaml", "", &said).unwrap_err()[0].to_string();
+        assert!(why.ends_with("backends: --backend ftp://h: must begin with http:// or https://"), "{why}");
     }
 
     #[test]

@@ -83,18 +83,9 @@ impl Core {
         Text::from(format!("req-{:016x}{next:012x}", self.id_prefix))
     }
 
-    /// Counts a request that was refused before it was dispatched.
+    /// Counts a request that was refused at the door. Rare, so the handle is looked up.
     pub(crate) fn refused(&self, error: &ServeError) {
-        let before_dispatch = !matches!(
-            error,
-            ServeError::Refused { .. }
-                | ServeError::Backend(_)
-                | ServeError::Deadline(_)
-                | ServeError::NoBackend
-        );
-        if before_dispatch {
-            catalog::REFUSALS.counter(&[shape(error).code.as_deref().unwrap_or("other")]).increment(1);
-        }
+        catalog::REFUSALS.counter(&[shape(error).code.as_deref().unwrap_or("other")]).increment(1);
     }
 }
 

@@ -1,12 +1,13 @@
 //! What all cores share, and what of it a new configuration changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use plimsoll_engines::{openai, simulated};
 use plimsoll_pipeline::Shared;
+use plimsoll_routing::{Backend, Fleet};
 use plimsoll_types::Clock;
 use tokio_rustls::TlsAcceptor;
 
@@ -35,6 +36,16 @@ pub(crate) struct Settings {
 pub(crate) struct Engines {
     pub(crate) openai: HashMap<(String, String), Arc<openai::Backend>>,
     pub(crate) simulated: HashMap<(String, String), simulated::Simulated>,
+}
+
+impl Engines {
+    /// Lets go of the engines of backends that are not in `fleet`.
+    pub(crate) fn keep_those_of(&mut self, fleet: &Fleet) {
+        let key = |backend: &Backend| (backend.spec.name.clone(), backend.spec.identity.clone());
+        let kept: HashSet<(String, String)> = fleet.backends.iter().map(|backend| key(backend)).collect();
+        self.openai.retain(|key, _| kept.contains(key));
+        self.simulated.retain(|key, _| kept.contains(key));
+    }
 }
 
 impl House {

@@ -15,6 +15,9 @@ use crate::house::House;
 /// How often the janitor looks around; limits of seconds are kept to within this.
 pub(crate) const EVERY: Duration = Duration::from_millis(250);
 
+/// How long an idle connection is kept while the gateway goes: a request may be on its way on it.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
 /// The connections of one core.
 pub(crate) struct Janitor {
     connections: RefCell<Slab<Rc<Watched>>>,
@@ -69,6 +72,9 @@ impl Janitor {
             let close = over(watched.blocked_since.get(), stall)
                 || idle && over(watched.head_since.get(), requests.head_timeout)
                 || idle && over(Some(watched.idle_since.get()), requests.idle_timeout);
+            // Whoever has not asked for anything when the gateway goes is not waited for.
+            let unused = draining && idle && watched.head_since.get().is_none();
+            let close = close || unused && over(Some(watched.idle_since.get()), LAST_CALL);
             if close {
                 watched.close.set(true);
             }

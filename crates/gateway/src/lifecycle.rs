@@ -11,10 +11,11 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
-use plimsoll_telemetry::Exporter;
+use plimsoll_telemetry::{Exporter, catalog};
 use plimsoll_types::{Clock, Instant, TokioClock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -26,7 +27,6 @@ use crate::config::Config;
 use crate::core::{self, Seat};
 use crate::discovery::{self, Found};
 use crate::house::House;
-use crate::janitor;
 use crate::reload::Reloader;
 
 /// Where a configuration came from.
@@ -69,12 +69,13 @@ async fn control(
     let cannot = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let listener = accept::listen(config.listen_address()?).map_err(|error| cannot(&config.listen, error))?;
     let admin = accept::listen(config.admin_address()?).map_err(|error| cannot(&config.admin, error))?;
-    // With port 0 the kernel chose one.
+    let house = assemble::house(config.clone(), clock)?;
+    // With port 0 the kernel chose one, which is what people want to know.
     config.listen = listener.local_addr().map_or(config.listen.clone(), |address| address.to_string());
     config.admin = admin.local_addr().map_or(config.admin.clone(), |address| address.to_string());
-    let house = assemble::house(config.clone(), clock)?;
     let (closing, closed) = watch::channel(false);
     let doors = start_cores(&house, config.threads);
+    let seats: Vec<Arc<Seat>> = doors.iter().map(|door| Arc::clone(&door.seat)).collect();
     start_acceptor(&house, listener, doors, closed);
 
     let drain = Arc::new(Notify::new());
@@ -88,6 +89,9 @@ async fn control(
     };
     let admin = tokio::net::TcpListener::from_std(admin).map_err(|error| cannot("admin", error))?;
     tokio::task::spawn_local(Arc::new(operators).serve(admin));
+    for outcome in ["applied", "refused"] {
+        catalog::RELOADS.counter(&[outcome]).increment(0);
+    }
     if let Some(exporter) = exporter {
         start_upkeep(exporter, Arc::clone(&house));
     }
@@ -109,7 +113,7 @@ async fn control(
     }
     // A second Ctrl-C does not wait.
     tokio::select! {
-        () = go(&house, &closing) => {}
+        () = go(&house, &closing, &seats) => {}
         _ = interrupt.recv() => tracing::warn!("ended without waiting"),
     }
     Ok(())
@@ -171,7 +175,7 @@ fn start_upkeep(exporter: Exporter, house: Arc<House>) {
 }
 
 /// Takes the gateway out of service.
-async fn go(house: &Arc<House>, closing: &watch::Sender<bool>) {
+async fn go(house: &Arc<House>, closing: &watch::Sender<bool>, seats: &[Arc<Seat>]) {
     let (clock, config) = (&house.clock, house.settings.load_full());
     tracing::info!(in_flight = house.shared.in_flight(), "draining");
     house.leave();
@@ -179,20 +183,19 @@ async fn go(house: &Arc<House>, closing: &watch::Sender<bool>) {
     house.shared.drain();
     closing.send_replace(true);
     let over = clock.now() + config.config.drain_timeout;
-    // Idle connections are told to go when the janitor comes round, and a request may just be on its way on one.
-    clock.sleep_until(clock.now() + janitor::EVERY + LOOK).await;
-    if !ended(house, over).await {
+    if !ended(house, seats, over).await {
         tracing::warn!(in_flight = house.shared.in_flight(), "the drain took too long; ending what is left");
         house.shared.cut();
-        ended(house, clock.now() + LAST_WORDS).await;
+        ended(house, seats, clock.now() + LAST_WORDS).await;
     }
     tracing::info!("done");
 }
 
-/// Waits until nothing is being served; false if that is not so by `over`.
-async fn ended(house: &House, over: Instant) -> bool {
+/// Waits until the last connection has ended: a connection that is asked to go ends once its request is answered, its
+/// answer sent, and a body that is on its way has come. False if that is not so by `over`.
+async fn ended(house: &House, seats: &[Arc<Seat>], over: Instant) -> bool {
     loop {
-        if house.shared.in_flight() == 0 {
+        if seats.iter().all(|seat| seat.connections.load(Relaxed) == 0) {
             return true;
         }
         if house.clock.now() >= over {

@@ -56,7 +56,8 @@ impl Reloader {
             Err(error) if asked => return self.refused(&[error]),
             Err(_) => return,
         }
-        match config::read(&self.file.display().to_string(), &self.last) {
+        let overrides = self.house.settings().config.overrides.clone();
+        match config::read(&self.file.display().to_string(), &self.last, &overrides) {
             Ok(config) => self.apply(config),
             Err(problems) => {
                 self.refused(&problems.iter().map(ToString::to_string).collect::<Vec<_>>());
@@ -92,6 +93,7 @@ impl Reloader {
             ("listen", running.config.listen != config.listen),
             ("admin", running.config.admin != config.admin),
             ("threads", running.config.threads != config.threads),
+            ("tls", running.config.tls != config.tls),
         ];
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "this change needs a restart");
@@ -127,7 +129,11 @@ mod tests {
         let write = |text: &str| std::fs::write(&file, text).unwrap();
         write(whole);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
-        let house = assemble::house(config::read("f", whole).unwrap(), Arc::clone(&clock)).unwrap();
+        let house = assemble::house(
+            config::read("f", whole, &config::Overrides::default()).unwrap(),
+            Arc::clone(&clock),
+        )
+        .unwrap();
         let mut reloader = Reloader::new(&house, &Found::default(), &file);
 
         write(half);

@@ -38,7 +38,6 @@ pub(crate) async fn respond(
     let mut response = match dispatch(core, &settings, watched, request, &mut id).await {
         Ok(response) => response,
         Err(error) => {
-            core.refused(&error);
             let mut response = error::response(&error, kind);
             if !body_is_read && ends_connection(&error) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -74,13 +73,41 @@ async fn dispatch(
     request: Request<Incoming>,
     id: &mut Option<Text>,
 ) -> Result<Response<Body>, ServeError> {
+    let admitted =
+        admit(core, settings, watched, request, id).await.inspect_err(|error| core.refused(error))?;
+    match admitted {
+        Admitted::Answered(response) => Ok(response),
+        Admitted::Asks(request) => {
+            let kind = request.envelope.kind;
+            let answer = core.pipeline.serve(*request).await?;
+            Ok(relay(answer, kind))
+        }
+    }
+}
+
+/// A request that passed all checks.
+enum Admitted {
+    /// It was answered here.
+    Answered(Response<Body>),
+    /// It asks something of a model.
+    Asks(Box<plimsoll_types::Request>),
+}
+
+async fn admit(
+    core: &Rc<Core>,
+    settings: &Settings,
+    watched: &Watched,
+    request: Request<Incoming>,
+    id: &mut Option<Text>,
+) -> Result<Admitted, ServeError> {
     let mut head = head::read(&request, &settings.config.requests)?;
     *id = head.request_id.take();
     let tenant = settings.keys.admit(&head)?;
     let kind = match route(request.method(), request.uri().path())? {
         Route::Serve(kind) => kind,
         Route::Models(name) => {
-            return models::answer(request.method(), name, &core.house.shared.snapshot());
+            let snapshot = core.house.shared.snapshot();
+            return models::answer(request.method(), name, &snapshot).map(Admitted::Answered);
         }
     };
     if head.json == Some(false) {
@@ -94,10 +121,9 @@ async fn dispatch(
     }
     let received = core.clock.now();
     let peeked = peek::peek(kind, &body, &settings.config.requests)?;
-    let id = id.get_or_insert_with(|| core.new_id()).clone();
     let patience = head.read_timeout.or(head.timeout);
     let envelope = Envelope {
-        id,
+        id: id.get_or_insert_with(|| core.new_id()).clone(),
         kind,
         model: peeked.model,
         model_at: peeked.model_at,
@@ -111,8 +137,7 @@ async fn dispatch(
         forward: std::mem::take(&mut head.forward),
         received,
     };
-    let answer = core.pipeline.serve(plimsoll_types::Request { envelope, body }).await?;
-    Ok(relay(answer, kind))
+    Ok(Admitted::Asks(Box::new(plimsoll_types::Request { envelope, body })))
 }
 
 fn relay(answer: plimsoll_pipeline::Response, kind: Kind) -> Response<Body> {

@@ -38,6 +38,9 @@ pub(crate) enum Ended {
     Over(ServeError),
 }
 
+/// What second tries are made for.
+pub(crate) const RETRY_REASONS: [&str; 5] = ["unreachable", "failed", "status", "timeout", "pushback"];
+
 impl Ended {
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         match self {
@@ -50,7 +53,7 @@ impl Ended {
         }
     }
 
-    /// Whether another backend may be tried, and for which reason; `None` if it makes no sense.
+    /// Whether another backend may be tried, and for which of [`RETRY_REASONS`]; `None` if it makes no sense.
     pub(crate) fn retry_reason(&self) -> Option<&'static str> {
         match self {
             Self::Failure(Failure::Unreachable(_)) => Some("unreachable"),

@@ -7,12 +7,13 @@ use std::task::Poll;
 
 use plimsoll_engines::Engine;
 use plimsoll_routing::{Backend, Router};
+use plimsoll_telemetry::catalog;
 use plimsoll_types::{Clock, Head, Request, ServeError, Text};
 
 use crate::begin::{Held, Job, Live, begin};
 use crate::meter::Meter;
 use crate::retry::Budget;
-use crate::shared::Shared;
+use crate::shared::{Shared, Snapshot};
 use crate::sweeper::{Sweeper, Watch};
 use crate::token_stream::TokenStream;
 
@@ -29,6 +30,8 @@ pub struct Pipeline {
     make_engine: MakeEngine,
     /// By the backend's slot.
     engines: RefCell<Vec<Option<Rc<dyn Engine>>>>,
+    /// The snapshot of the last request.
+    seen: RefCell<Arc<Snapshot>>,
 }
 
 /// An answer that may be shown to the client.
@@ -50,7 +53,8 @@ impl Pipeline {
         make_engine: MakeEngine,
         (seed, cores): (u64, usize),
     ) -> Rc<Self> {
-        let budget = Budget::new(cores, &shared.snapshot().config);
+        let snapshot = shared.snapshot();
+        let budget = Budget::new(cores, &snapshot.config);
         Rc::new(Self {
             sweeper: Sweeper::new(Arc::clone(&clock), Arc::clone(&shared)),
             shared,
@@ -59,6 +63,7 @@ impl Pipeline {
             budget: RefCell::new(budget),
             make_engine,
             engines: RefCell::default(),
+            seen: RefCell::new(snapshot),
         })
     }
 
@@ -105,8 +110,9 @@ impl Pipeline {
 
     fn admit(self: &Rc<Self>, request: Request) -> Result<Job, ServeError> {
         let snapshot = self.shared.snapshot();
-        let lane = snapshot.lane(&request.envelope.model)?;
-        let permit = self.shared.admit(&snapshot.config)?;
+        self.notice(&snapshot);
+        let lane = snapshot.lane(&request.envelope.model).inspect_err(|_| refused("model_not_found"))?;
+        let permit = self.shared.admit(&snapshot.config).inspect_err(|_| refused("overloaded"))?;
         self.budget.borrow_mut().deposit(request.envelope.received, &snapshot.config);
         let meter = Meter::new(&lane, &self.clock, &request.envelope, snapshot.config.log_requests);
         let held = Held { watch: self.sweeper.watch(), meter, snapshot, _permit: permit };
@@ -123,13 +129,17 @@ impl Pipeline {
         Rc::clone(engine)
     }
 
-    /// Lets go of the engines of backends that have left the fleet.
-    pub fn forget_others_than(&self, slots: &[usize]) {
+    /// Lets go of the engines of backends that have left the fleet, and with them of idle connections.
+    fn notice(&self, snapshot: &Arc<Snapshot>) {
+        if Arc::ptr_eq(&self.seen.borrow(), snapshot) {
+            return;
+        }
         for (slot, engine) in self.engines.borrow_mut().iter_mut().enumerate() {
-            if !slots.contains(&slot) {
+            if !snapshot.fleet.backends.iter().any(|backend| backend.slot == slot) {
                 *engine = None;
             }
         }
+        self.seen.replace(Arc::clone(snapshot));
     }
 
     /// What this core shares with the others.
@@ -143,6 +153,11 @@ impl Pipeline {
     pub fn now(&self) -> plimsoll_types::Instant {
         self.clock.now()
     }
+}
+
+/// Counts a request that is not let in. Rare, so the handle is looked up.
+fn refused(reason: &str) {
+    catalog::REFUSALS.counter(&[reason]).increment(1);
 }
 
 const EVENT_STREAM: Text = Text::from_static("text/event-stream");

@@ -104,6 +104,9 @@ impl TokenStream {
                     if let Some(chunk) = flowing.held_back() {
                         return self.send(chunk);
                     }
+                    if flowing.seen.error && !flowing.seen.done {
+                        return self.broke(Failure::Broken("it reported an error"));
+                    }
                     if self.watch.fired.get()
                         && let Some(error) = flowing.passed_limit(&self.watch, self.clock.now())
                     {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use plimsoll_gateway::config::Overrides;
 use plimsoll_telemetry::LogFormat;
 
 /// An inference-serving load balancer: takes OpenAI requests and sends each to the backend that answers soonest.
@@ -87,6 +88,19 @@ impl Serve {
             backend: if own.backend.is_empty() { self.backend.clone() } else { own.backend },
             allow_anyone: own.allow_anyone || self.allow_anyone,
             log: if own.log == Log::Auto { self.log } else { own.log },
+        }
+    }
+}
+
+impl Serve {
+    /// What counts before the file.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            listen: self.listen.clone(),
+            admin: self.admin.clone(),
+            threads: self.threads,
+            allow_anyone: self.allow_anyone,
+            backends: self.backend.clone(),
         }
     }
 }

@@ -6,9 +6,9 @@ mod greeting;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Parser;
-use plimsoll_gateway::config::{self, BackendConfig, Config};
+use plimsoll_gateway::config::{self, Config, Overrides};
 use plimsoll_gateway::{Source, run};
 use plimsoll_telemetry::{Exporter, catalog, start_logging};
 
@@ -42,39 +42,17 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     run(source, Some(exporter), greeting::print).map_err(anyhow::Error::msg)
 }
 
-/// The file, if there is one, and what was said on the command line, through the same checks.
+/// The file, if there is one, under what was said on the command line.
 fn configuration(args: &Serve) -> anyhow::Result<Config> {
     let text = match &args.config {
         Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
         None => String::new(),
     };
     let name = args.config.as_deref().unwrap_or(Path::new("command line")).display().to_string();
-    let mut config = config::read(&name, &text).map_err(all)?;
-    if let Some(listen) = &args.listen {
-        config.listen.clone_from(listen);
-    }
-    if let Some(admin) = &args.admin {
-        config.admin.clone_from(admin);
-    }
-    if let Some(threads) = args.threads {
-        config.threads = threads;
-    }
-    if !args.backend.is_empty() {
-        if !config.backends.is_empty() {
-            bail!("--backend is for going without a file; {name} has backends already");
-        }
-        let named = args.backend.iter().enumerate();
-        config.backends =
-            named.map(|(index, url)| BackendConfig::at(format!("b{}", index + 1), url.clone())).collect();
-    }
-    config.allow_anyone |= args.allow_anyone;
-    config::check(&name, &mut config).map_err(all)?;
-    Ok(config)
-}
-
-fn all(problems: Vec<config::Problem>) -> anyhow::Error {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    anyhow::Error::msg(lines.join("\n"))
+    config::read(&name, &text, &args.overrides()).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::Error::msg(lines.join("\n"))
+    })
 }
 
 fn check(file: &Path) -> ExitCode {
@@ -85,7 +63,7 @@ fn check(file: &Path) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match config::read(&file.display().to_string(), &text) {
+    match config::read(&file.display().to_string(), &text, &Overrides::default()) {
         Ok(_) => {
             println!("{}: good", file.display());
             ExitCode::SUCCESS

@@ -74,9 +74,14 @@ impl Backend {
         Instant::from_nanos(self.pushback.load(Relaxed)) - now
     }
 
+    /// It has left the fleet: its gauges say nothing from now on, for a metric cannot be taken back.
+    pub fn retire(&self) {
+        self.metrics.retire();
+    }
+
     /// Sets its gauges; called when somebody is about to read them.
     pub fn observe(&self, now: Instant) {
-        let healthy = match self.service(now) {
+        let healthy = match self.outlier.service(now) {
             Service::Open => 1.0,
             Service::Probation => 0.5,
             Service::Ejected => 0.0,

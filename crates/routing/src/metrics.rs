@@ -36,6 +36,12 @@ impl BackendMetrics {
         }
     }
 
+    pub(crate) fn retire(&self) {
+        for gauge in [&self.in_flight, &self.queued_tokens, &self.expected_ttft, &self.healthy] {
+            gauge.set(f64::NAN);
+        }
+    }
+
     pub(crate) fn observe(&self, in_flight: u32, queued_tokens: u64, expected_ttft: f32, healthy: f64) {
         self.in_flight.set(in_flight);
         self.queued_tokens.set(queued_tokens as f64);

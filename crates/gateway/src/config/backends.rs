@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth;
 use plimsoll_engines::{Authorize, Bearer, openai};
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Section, ServedModel};
 
@@ -179,6 +180,15 @@ pub struct ApiKey {
     pub key: String,
     /// Or its SHA-256, in hexadecimal.
     pub sha256: String,
+}
+
+impl ApiKey {
+    /// Lets go of the key itself: its hash does as well.
+    pub(crate) fn forget(&mut self) {
+        if !self.key.is_empty() {
+            self.sha256 = auth::sha256_hex(std::mem::take(&mut self.key).as_bytes());
+        }
+    }
 }
 
 impl fmt::Debug for ApiKey {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use plimsoll_types::{Key, Keys, List, Section};
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-use super::Config;
+use super::{Config, Overrides};
 
 /// Something that is wrong in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,18 +29,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads the configuration in `text`, which came from `file`.
+/// Reads the configuration in `text`, which came from `file`, under what was said on the command line.
 ///
 /// # Errors
 ///
 /// All that is wrong, in the order of the file.
-pub fn read(file: &str, text: &str) -> Result<Config, Vec<Problem>> {
+pub fn read(file: &str, text: &str, overrides: &Overrides) -> Result<Config, Vec<Problem>> {
     let problem = |line, why: &str| {
         vec![Problem { file: file.to_owned(), line, key: String::new(), why: why.to_owned() }]
     };
     let documents =
         MarkedYaml::load_from_str(text).map_err(|error| problem(error.marker().line(), error.info()))?;
-    let mut config = Config::default();
+    let mut config = Config { overrides: overrides.clone(), ..Config::default() };
     let empty = MarkedYaml::value_from_str("~");
     let document = documents.first().unwrap_or(&empty);
     let mut found = Vec::new();
@@ -54,21 +54,6 @@ pub fn read(file: &str, text: &str) -> Result<Config, Vec<Problem>> {
     }
     found.sort_by_key(|problem: &Problem| problem.line);
     if found.is_empty() { Ok(config) } else { Err(found) }
-}
-
-/// Checks a configuration that was changed after it was read, as by flags; `file` is what problems are said to be in.
-///
-/// # Errors
-///
-/// All that is wrong.
-pub fn check(file: &str, config: &mut Config) -> Result<(), Vec<Problem>> {
-    let mut found = Vec::new();
-    Place { file, path: String::new(), line: 1, problems: &mut found }.section(None, config);
-    for (index, backend) in config.backends.iter_mut().enumerate() {
-        Place { file, path: format!("backends[{index}]"), line: 1, problems: &mut found }
-            .section(None, backend);
-    }
-    if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
 /// Where in the file a value stands, and where problems go.
