@@ -95,7 +95,13 @@ impl TokenStream {
                 State::Beginning(beginning) => match beginning.as_mut().poll(cx) {
                     Poll::Ready(Ok(live)) => {
                         let flowing = Flowing::new(live, &*self.clock);
+                        let stream = flowing.stream;
                         self.state = State::Live(Box::new(flowing));
+                        if !stream {
+                            // The client was promised events already.
+                            return self
+                                .broke(Failure::Broken("it gave a plain answer in the place of a stream"));
+                        }
                     }
                     Poll::Ready(Err(error)) => return self.fail(error),
                     Poll::Pending => return self.quiet(),
@@ -175,7 +181,7 @@ impl TokenStream {
 
     fn broke(&mut self, failure: Failure) -> Poll<Option<Flow>> {
         let State::Live(flowing) = &mut self.state else { return Poll::Ready(None) };
-        if flowing.seen.done {
+        if flowing.stream && flowing.seen.done {
             return self.end();
         }
         let now = self.clock.now();
