@@ -1,5 +1,7 @@
 //! Holds the manifests to the table of arrows: who may use whom. A new arrow is a decision, and changes this table.
 
+#![expect(clippy::unwrap_used, reason = "what surprises a test ends it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
