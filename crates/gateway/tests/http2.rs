@@ -200,3 +200,23 @@ async fn a_stream_that_is_not_read_does_not_hold_up_the_others_of_its_connection
     within("the backend to be left", writing).await.unwrap();
     gateway.is_at_rest().await;
 }
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_for_too_long_loses_its_backend_and_its_connection_stays() {
+    let mut backends = Backends::start(1).await;
+    let gateway = Gateway::configured(&backends, "pipeline: {stall_limit_ms: 300}\n").await;
+    let mut client = Http2::connect(gateway.address).await;
+    let unread = client.post(CHAT, &gateway.question(json!({"stream": true})));
+    let mut call = backends.next().await;
+    call.begin_with("once").await;
+    let unread = within("a head", unread).await.unwrap();
+    within("the backend to be left", call.flood(std::sync::Arc::default())).await;
+    let question = gateway.question(json!({}));
+    let (answer, ()) = tokio::join!(client.ask(CHAT, &question), async {
+        backends.next().await.say("hi").await;
+    });
+    assert_eq!(answer.0.status(), 200);
+    drop(unread);
+    gateway.is_at_rest().await;
+    assert_eq!(gateway.backend(0).await["failures_in_a_row"], 0, "it was not the backend's fault");
+}
