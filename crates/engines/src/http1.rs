@@ -186,11 +186,11 @@ impl Exchange {
 }
 
 fn read(connection: &mut Connection, cx: &mut Context<'_>, wants: usize) -> Poll<Result<usize, Failure>> {
-    // Room is made only when there is something to put into it: by then whoever got the earlier bytes is done with
-    // them as a rule, and their room is used again instead of new room being allocated.
-    ready!(connection.io.poll_read_ready(cx)).map_err(|_| LOST)?;
     let spare = connection.read.capacity() - connection.read.len();
     if spare < READ / 4 {
+        // Room is made only when there is something to put into it: by then whoever got the earlier bytes is done
+        // with them as a rule, and their room is used again instead of new room being allocated.
+        ready!(connection.io.poll_read_ready(cx)).map_err(|_| LOST)?;
         connection.read.reserve(wants.max(READ));
     }
     let read = pin!(connection.io.read_buf(&mut connection.read)).poll(cx);

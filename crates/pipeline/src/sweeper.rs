@@ -17,7 +17,7 @@ use slab::Slab;
 use crate::Shared;
 
 /// How often limits are looked at.
-const TICK: Duration = Duration::from_millis(25);
+const TICK: Duration = Duration::from_millis(50);
 
 /// The limits of one request, and who is to be woken.
 pub(crate) struct Watch {

@@ -15,7 +15,7 @@ pub struct Pool {
     /// Its backends, at least one.
     pub members: Vec<Arc<Backend>>,
     /// The seconds per token of the pool, where a backend's own are not known.
-    pub pace: Pace,
+    pub pace: Arc<Pace>,
     pub(crate) policy: Box<dyn Policy>,
     /// Picks of each member, in their order.
     pub(crate) picks: Vec<Counter>,
@@ -33,7 +33,7 @@ impl Pool {
             model: model.to_owned(),
             picks: picks.collect(),
             members,
-            pace: Pace::default(),
+            pace: Arc::default(),
             policy: policy::named(policy),
         }
     }
@@ -79,7 +79,10 @@ impl Fleet {
         }
         let known = members.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let pools = members.into_iter().map(|(model, members)| {
-            let pool = Pool::new(&model, config.policy, members);
+            let mut pool = Pool::new(&model, config.policy, members);
+            if let Some(same) = before.and_then(|fleet| fleet.pool(&model)) {
+                pool.pace = Arc::clone(&same.pace);
+            }
             (model, Arc::new(pool))
         });
         Self { backends, pools: pools.collect(), known, config, next_slot }
@@ -136,9 +139,11 @@ pub(crate) mod tests {
     fn a_backend_that_stays_keeps_what_is_in_flight() {
         let first = Fleet::new(vec![spec("a"), spec("b")], Config::default(), None);
         first.backends[0].load.enter(7);
+        first.pool("m").unwrap().pace.measured(Instant::ORIGIN, 1, 3.0);
         let second = Fleet::new(vec![spec("c"), spec("a")], Config::default(), Some(&first));
         assert_eq!(second.backends[1].load.in_flight(), 1);
         assert_eq!(second.backends[0].slot, 2, "slots are never used again");
         assert_eq!(second.known_models(), "m");
+        assert!(second.pool("m").unwrap().pace.is_known(), "what a pool has learned stays too");
     }
 }

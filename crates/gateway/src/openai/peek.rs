@@ -31,7 +31,10 @@ const BYTES_PER_TOKEN: usize = 4;
 ///
 /// [`ServeError::Invalid`] that says what to change.
 pub(crate) fn peek(kind: Kind, body: &Bytes, limits: &Requests) -> Result<Peeked, ServeError> {
-    if let Err(error) = std::str::from_utf8(body) {
+    // Most bodies are ASCII, which is found out several times as fast.
+    if !body.is_ascii()
+        && let Err(error) = std::str::from_utf8(body)
+    {
         return Err(bad_json(JsonError { at: error.valid_up_to(), what: "the body is not UTF-8" }));
     }
     let mut reader = Reader { scanner: Scanner::new(body), limits, found: Found::default() };
