@@ -23,10 +23,6 @@ impl Scanner<'_> {
     pub(super) fn string_here(&mut self, what: &'static str) -> Result<Str, JsonError> {
         self.expect(b'"', what)?;
         let from = self.at;
-        if let Some(length) = short_string(&self.text[from..]) {
-            self.at += length + 1;
-            return Ok(Str { raw: from..from + length, escaped: false });
-        }
         let mut escaped = false;
         loop {
             let Some(found) = memchr::memchr2(b'"', b'\\', &self.text[self.at..]) else {
@@ -98,12 +94,4 @@ impl Scanner<'_> {
             self.at += 1;
         }
     }
-}
-
-/// The length of a string that ends soon and holds nothing special, as keys and tokens do: for those, calling a
-/// vectorised search costs more than it saves.
-fn short_string(text: &[u8]) -> Option<usize> {
-    const SHORT: usize = 24;
-    let end = text.iter().take(SHORT).position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-    (text[end] == b'"').then_some(end)
 }
