@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pipeline", &["routing", "engines", "telemetry", "types"]),
     ("routing", &["telemetry", "types"]),
     ("engines", &["telemetry", "types"]),
+    ("batching", &["telemetry", "types"]),
     ("telemetry", &[]),
     ("types", &[]),
 ];
