@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
 use plimsoll_engines::{Engine, openai};
 use plimsoll_pipeline::{Flow, Pipeline, Shared, Snapshot, TokenStream};
 use plimsoll_routing::{Config, Fleet, RequestShape, Router};
@@ -73,6 +74,42 @@ fn a_pick_allocates_nothing() {
             pick(&[3, 7]);
         }
         assert_eq!(allocations() - before, 0, "{policy}");
+    }
+}
+
+#[test]
+fn a_step_allocates_nothing() {
+    for admission in [Admission::FuturePeak, Admission::WhileItFits] {
+        let limits = Limits { sequences: 64, kv_blocks: 1_000, admission, ..Limits::default() };
+        let mut scheduler = Scheduler::new(limits);
+        let mut added = 0;
+        let mut add = |scheduler: &mut Scheduler| {
+            added += 1;
+            let hashes: [u64; 16] = std::array::from_fn(|block| (added % 5) << 8 | block as u64);
+            let sequence = Sequence {
+                prompt_tokens: 256 + added as u32 % 100,
+                hashes: &hashes,
+                max_output: 1 + (added * 37 % 150) as u32,
+                expected_output: Some(40),
+                priority: (added % 3) as u8,
+            };
+            scheduler.add(&sequence).unwrap();
+        };
+        (0..100).for_each(|_| add(&mut scheduler));
+        let mut before = 0;
+        for step in 0..6_000 {
+            if step == 3_000 {
+                before = allocations();
+            }
+            scheduler.plan();
+            let mut ended = 0;
+            scheduler.done(|wrote| {
+                ended += u32::from(wrote.last);
+                Next::Continue
+            });
+            (0..ended).for_each(|_| add(&mut scheduler));
+        }
+        assert_eq!(allocations() - before, 0, "{admission:?}");
     }
 }
 
