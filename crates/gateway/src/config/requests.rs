@@ -23,7 +23,7 @@ pub struct Requests {
     pub allow_fields: Vec<String>,
     /// Hosts that links to media may lead to.
     pub media_hosts: Vec<String>,
-    /// Fields that are closed: [`CLOSED`] without those that were opened.
+    /// Fields that are closed: those of the reference without those that were opened.
     pub closed_fields: Vec<&'static str>,
 }
 
