@@ -105,6 +105,31 @@ fn what_begins_alike_is_computed_once() {
 }
 
 #[test]
+fn a_block_that_an_answer_fills_is_not_taken_for_one_of_a_prompt() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    let hashes = [1, 2];
+    scheduler.add(&Sequence { hashes: &hashes, ..sequence(15, 10) }).unwrap();
+    while !step(&mut scheduler).is_empty() {}
+    let id = scheduler.add(&Sequence { hashes: &hashes, ..sequence(25, 1) }).unwrap();
+    assert_eq!(admitted(scheduler.plan()), [(id, 10)]);
+}
+
+#[test]
+fn of_a_prompt_that_is_over_the_end_is_forgotten_before_the_beginning() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    let hashes = [1, 2, 3];
+    scheduler.add(&Sequence { hashes: &hashes, ..sequence(30, 1) }).unwrap();
+    step(&mut scheduler);
+    // It takes all blocks but two.
+    add(&mut scheduler, 980, 1);
+    while scheduler.running() + scheduler.waiting() > 0 {
+        step(&mut scheduler);
+    }
+    let id = scheduler.add(&Sequence { hashes: &hashes, ..sequence(35, 1) }).unwrap();
+    assert_eq!(admitted(scheduler.plan()), [(id, 20)]);
+}
+
+#[test]
 fn a_prompt_without_an_answer_is_over_when_it_has_been_read() {
     let mut scheduler = Scheduler::new(LIMITS);
     let id = add(&mut scheduler, 120, 0);

@@ -90,6 +90,7 @@ impl Model {
             assert!(std::mem::take(&mut one.running));
             one.computed = 0;
         }
+        assert!(plan.preempted().is_empty() || plan.admitted().is_empty(), "nobody goes for a newcomer");
         for admitted in plan.admitted() {
             let one = live.get_mut(&admitted.id).unwrap();
             assert!(!std::mem::replace(&mut one.running, true));
