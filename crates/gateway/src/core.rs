@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
 
 use arc_swap::Guard;
-use plimsoll_engines::Engine;
+use plimsoll_engines::{Answer, Call, Engine, Failure};
 use plimsoll_pipeline::{MakeEngine, Pipeline};
 use plimsoll_routing::Backend;
 use plimsoll_telemetry::{Gauge, catalog};
-use plimsoll_types::{Clock, ServeError, Text};
+use plimsoll_types::{Chunk, Clock, Head, ServeError, Text};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -89,6 +90,25 @@ impl Core {
     }
 }
 
+/// The engine of a backend that has left the fleet: a request that began some configurations ago may still pick it.
+struct Gone;
+
+impl Engine for Gone {
+    fn start(&self, _: &Call<'_>) -> Box<dyn Answer> {
+        Box::new(Self)
+    }
+}
+
+impl Answer for Gone {
+    fn poll_head(&mut self, _: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        Poll::Ready(Err(Failure::Unreachable("the backend has left the fleet")))
+    }
+
+    fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
+        Poll::Ready(None)
+    }
+}
+
 fn make_engine(house: &Arc<House>) -> MakeEngine {
     let house = Arc::clone(house);
     Box::new(move |backend: &Backend| {
@@ -101,7 +121,7 @@ fn make_engine(house: &Arc<House>) -> MakeEngine {
             .map(|backend| -> Rc<dyn Engine> { backend.engine(&house.clock) });
         let simulated =
             || settings.engines.simulated.get(&key).map(|gpu| gpu.engine(Arc::clone(&house.clock)));
-        openai.or_else(simulated).expect("the fleet and the engines are published together")
+        openai.or_else(simulated).unwrap_or_else(|| Rc::new(Gone))
     })
 }
 
@@ -130,4 +150,39 @@ pub(crate) fn run(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{assemble, config};
+    use bytes::Bytes;
+    use plimsoll_types::{BackendSpec, Envelope, Instant, Kind, Request, TokioClock};
+    use std::task::Waker;
+
+    #[test]
+    fn a_backend_that_left_the_fleet_cannot_be_reached_and_nothing_panics() {
+        let house = assemble::house(config::Config::default(), Arc::new(TokioClock::start())).unwrap();
+        let left = Backend::new(99, BackendSpec { name: "left".into(), ..BackendSpec::default() });
+        let envelope = Envelope {
+            id: Text::from_static("id"),
+            kind: Kind::Chat,
+            model: Text::from_static("m"),
+            model_at: 0..0,
+            stream: false,
+            ask_usage: None,
+            prompt_tokens: 1,
+            max_tokens: None,
+            tenant: None,
+            deadline: None,
+            patience: None,
+            forward: Vec::new(),
+            received: Instant::ORIGIN,
+        };
+        let request = Request { envelope, body: Bytes::new() };
+        let call = Call { request: &request, alias: None, again: true };
+        let mut answer = make_engine(&house)(&left).start(&call);
+        let head = answer.poll_head(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(head, Poll::Ready(Err(Failure::Unreachable(_)))));
+    }
 }
