@@ -2,13 +2,12 @@
 
 mod backends;
 mod overrides;
-mod read;
 mod reference;
 mod requests;
 
 pub use backends::{ApiKey, BackendConfig};
 pub use overrides::Overrides;
-pub use read::{Problem, read};
+pub use plimsoll_yaml::Problem;
 pub use reference::reference;
 pub use requests::Requests;
 
@@ -122,6 +121,16 @@ impl Section for Config {
         self.override_keys(keys);
         self.check(keys);
     }
+}
+
+/// Reads the configuration in `text`, which came from `file`, under what was said on the command line.
+///
+/// # Errors
+///
+/// All that is wrong, in the order of the file.
+pub fn read(file: &str, text: &str, overrides: &Overrides) -> Result<Config, Vec<Problem>> {
+    let mut config = Config { overrides: overrides.clone(), ..Config::default() };
+    plimsoll_yaml::read(file, text, &mut config).map(|()| config)
 }
 
 impl Config {

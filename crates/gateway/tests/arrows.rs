@@ -7,12 +7,14 @@ use std::path::Path;
 
 /// What each crate may use of the others, from the top floor to the bottom.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("plimsoll", &["gateway", "telemetry"]),
-    ("gateway", &["pipeline", "routing", "engines", "telemetry", "types"]),
+    ("plimsoll", &["gateway", "workload", "telemetry"]),
+    ("gateway", &["pipeline", "routing", "engines", "yaml", "telemetry", "types"]),
+    ("workload", &["pipeline", "routing", "engines", "batching", "yaml", "telemetry", "types"]),
     ("pipeline", &["routing", "engines", "telemetry", "types"]),
     ("routing", &["telemetry", "types"]),
-    ("engines", &["telemetry", "types"]),
+    ("engines", &["batching", "telemetry", "types"]),
     ("batching", &["telemetry", "types"]),
+    ("yaml", &["types"]),
     ("telemetry", &[]),
     ("types", &[]),
 ];

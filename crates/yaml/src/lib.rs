@@ -1,4 +1,8 @@
-//! Reads a file into sections, and says of everything that is wrong where it stands.
+//! Reads a YAML file into sections, and says of everything that is wrong where it stands.
+//!
+//! A [`Section`] is a plain struct that names its keys once. [`read`] fills it from a file; whatever cannot be is a
+//! [`Problem`] with file, line and key, all of them at once. The gateway's configuration and the simulator's scenarios
+//! are read here.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,9 +11,7 @@ use std::time::Duration;
 use plimsoll_types::{Key, Keys, List, Section};
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-use super::{Config, Overrides};
-
-/// Something that is wrong in a configuration file.
+/// Something that is wrong in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     file: String,
@@ -29,31 +31,30 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads the configuration in `text`, which came from `file`, under what was said on the command line.
+/// Reads `text`, which came from `file`, into `section`, which holds the defaults.
 ///
 /// # Errors
 ///
-/// All that is wrong, in the order of the file.
-pub fn read(file: &str, text: &str, overrides: &Overrides) -> Result<Config, Vec<Problem>> {
+/// All that is wrong, in the order of the file; then `section` is not to be used.
+pub fn read(file: &str, text: &str, section: &mut dyn Section) -> Result<(), Vec<Problem>> {
     let problem = |line, why: &str| {
         vec![Problem { file: file.to_owned(), line, key: String::new(), why: why.to_owned() }]
     };
     let documents =
         MarkedYaml::load_from_str(text).map_err(|error| problem(error.marker().line(), error.info()))?;
-    let mut config = Config { overrides: overrides.clone(), ..Config::default() };
     let empty = MarkedYaml::value_from_str("~");
     let document = documents.first().unwrap_or(&empty);
     let mut found = Vec::new();
     let mut place = Place { file, path: String::new(), line: 1, problems: &mut found };
     match &document.data {
-        YamlData::Mapping(_) | YamlData::Value(Scalar::Null) => place.section(Some(document), &mut config),
+        YamlData::Mapping(_) | YamlData::Value(Scalar::Null) => place.section(Some(document), section),
         _ => return Err(problem(document.span.start.line(), "the file must hold keys and values")),
     }
     if documents.len() > 1 {
         return Err(problem(documents[1].span.start.line(), "the file must hold one document"));
     }
     found.sort_by_key(|problem: &Problem| problem.line);
-    if found.is_empty() { Ok(config) } else { Err(found) }
+    if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
 /// Where in the file a value stands, and where problems go.

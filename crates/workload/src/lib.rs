@@ -1,0 +1,13 @@
+//! Replays the world: one trace, against a live gateway or through the shipped code in simulation, and one report for
+//! both.
+//!
+//! ```text
+//!   trace: files, synthetic arrivals ──▶ load: a live gateway, open loop ─────────▶ report ──▶ text, JSON, CSV, HTML
+//!                                   └──▶ simulation: the shipped pipeline over ──▶    │
+//!                                        simulated GPUs, on a clock that jumps        └──▶ compare
+//! ```
+//!
+//! Start reading at [`trace::Trace`], what is replayed, and [`report::Record`], what came of one request.
+
+pub mod report;
+pub mod trace;
