@@ -83,6 +83,14 @@ pub struct SequenceId {
     generation: u32,
 }
 
+impl SequenceId {
+    /// A small number that no other sequence bears at the same time, for tables beside the scheduler.
+    #[must_use]
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
 /// Why a sequence is refused: it would never be let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

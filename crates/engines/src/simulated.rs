@@ -29,6 +29,7 @@ mod gpu;
 mod known;
 mod random;
 mod seat;
+mod steps;
 mod table;
 mod text;
 mod tokens;
@@ -40,3 +41,4 @@ mod tests;
 
 pub use backend::Simulated;
 pub use fleet::{CHAT_MODEL, EMBEDDING_MODEL, embedded};
+pub use steps::{Steps, Tally};
