@@ -17,6 +17,7 @@ use plimsoll_types::{Instant, StepTime};
 #[derive(Debug)]
 pub struct Steps {
     time: StepTime,
+    limits: Limits,
     scheduler: Scheduler,
     /// When the step under way ends.
     ends: Option<Instant>,
@@ -46,7 +47,7 @@ impl Steps {
     /// An idle GPU with these times and limits.
     #[must_use]
     pub fn new(time: StepTime, limits: Limits) -> Self {
-        Self { time, scheduler: Scheduler::new(limits), ends: None, tally: Tally::default() }
+        Self { time, limits, scheduler: Scheduler::new(limits), ends: None, tally: Tally::default() }
     }
 
     /// A sequence arrives at `now`, which is not before anything that this GPU was told already. If it was idle, a step
@@ -89,6 +90,13 @@ impl Steps {
     /// Makes the GPU slower or faster from its next step on.
     pub fn set_time(&mut self, time: StepTime) {
         self.time = time;
+    }
+
+    /// Loses all that it was working on and all that it had cached. Sequences that were added before are gone, and
+    /// their names mean nothing any more.
+    pub fn restart(&mut self) {
+        self.scheduler = Scheduler::new(self.limits);
+        self.ends = None;
     }
 
     /// What it has done so far.
