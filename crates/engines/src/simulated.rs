@@ -40,5 +40,6 @@ mod words;
 mod tests;
 
 pub use backend::Simulated;
-pub use fleet::{CHAT_MODEL, EMBEDDING_MODEL, embedded};
+pub use fleet::{CHAT_MODEL, EMBEDDING_MODEL, Member, embedded, members};
 pub use steps::{Steps, Tally};
+pub use table::{GpuModel, gpu_model, gpu_models};
