@@ -37,6 +37,8 @@ pub struct Tally {
     pub cached: u64,
     /// Tokens written in steps of one token.
     pub decoded: u64,
+    /// Tokens written, the first of each sequence among them.
+    pub written: u64,
     /// Sequences that lost their memory.
     pub preempted: u64,
     /// The most blocks of memory that were held at a time.
@@ -76,9 +78,13 @@ impl Steps {
 
     /// Ends the step under way and begins the next. `wrote` is told of each sequence that wrote a token, and says how
     /// it goes on.
-    pub fn finish(&mut self, wrote: impl FnMut(Wrote) -> Next) {
+    pub fn finish(&mut self, mut wrote: impl FnMut(Wrote) -> Next) {
         let Some(ended) = self.ends.take() else { return };
-        self.scheduler.done(wrote);
+        let written = &mut self.tally.written;
+        self.scheduler.done(|token| {
+            *written += u64::from(token.output > 0);
+            wrote(token)
+        });
         self.begin(ended);
     }
 
