@@ -9,5 +9,7 @@
 //!
 //! Start reading at [`trace::Trace`], what is replayed, and [`report::Record`], what came of one request.
 
+mod elementary;
+mod random;
 pub mod report;
 pub mod trace;
