@@ -12,4 +12,6 @@
 mod elementary;
 mod random;
 pub mod report;
+pub mod scenario;
+pub mod simulation;
 pub mod trace;
