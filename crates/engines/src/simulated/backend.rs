@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use plimsoll_types::{BackendSpec, Clock, Kind, Request};
+use plimsoll_types::{BackendSpec, Clock, Instant, Kind, Request};
 
 use super::answer::{Job, Route, SimulatedAnswer};
 use super::ask::{Fields, Wrong};
@@ -12,7 +12,7 @@ use super::generation::Generation;
 use super::gpu::{Gpu, Work};
 use super::known::{self, Known};
 use super::random::mix;
-use super::table::{GpuModel, SEQUENCES};
+use super::table::GpuModel;
 use crate::{Answer, Call, Engine};
 
 /// What a simulated model can do.
@@ -61,7 +61,7 @@ impl Simulated {
         round_trip: Duration,
         (seed, epoch): (u64, u64),
     ) -> Self {
-        let (gpu, one_way) = (Arc::new(Gpu::new(gpu.time, SEQUENCES)), round_trip / 2);
+        let (gpu, one_way) = (Arc::new(Gpu::new(gpu.time, gpu.limits())), round_trip / 2);
         let shared = Shared { spec, skill, gpu, one_way, seed, epoch, served: AtomicU64::new(0) };
         Self { shared: Arc::new(shared) }
     }
@@ -94,9 +94,16 @@ impl Engine for SimulatedEngine {
             created: self.shared.epoch + now.as_nanos() / 1_000_000_000,
             model: call.alias.unwrap_or(&call.request.envelope.model).to_owned(),
         };
-        let (job, work) = job(self.shared.skill, call.request, origin)
-            .unwrap_or_else(|wrong| (Job::Known(Known::from(wrong)), None));
-        Box::new(SimulatedAnswer::new(self.route.clone(), job, work, now))
+        let answer = job(self.shared.skill, call.request, origin)
+            .and_then(|(job, work)| self.answer(job, work, now))
+            .or_else(|wrong| self.answer(Job::Known(Known::from(wrong)), None, now));
+        Box::new(answer.expect("nothing is asked of a GPU that refuses"))
+    }
+}
+
+impl SimulatedEngine {
+    fn answer(&self, job: Job, work: Option<Work>, now: Instant) -> Result<SimulatedAnswer, Wrong> {
+        SimulatedAnswer::new(self.route.clone(), job, work, now).map_err(Wrong::from)
     }
 }
 

@@ -58,11 +58,24 @@ impl Steps {
     /// # Errors
     /// As [`Scheduler::add`].
     pub fn add(&mut self, sequence: &Sequence<'_>, now: Instant) -> Result<SequenceId, Refusal> {
-        let id = self.scheduler.add(sequence)?;
+        let id = self.queue(sequence)?;
+        self.start(now);
+        Ok(id)
+    }
+
+    /// A sequence arrives together with others: when all are queued, [`start`](Self::start) lets them in together.
+    ///
+    /// # Errors
+    /// As [`Scheduler::add`].
+    pub fn queue(&mut self, sequence: &Sequence<'_>) -> Result<SequenceId, Refusal> {
+        self.scheduler.add(sequence)
+    }
+
+    /// If no step is under way, one begins at `now`.
+    pub fn start(&mut self, now: Instant) {
         if self.ends.is_none() {
             self.begin(now);
         }
-        Ok(id)
     }
 
     /// A sequence is wanted no longer. What the step under way computes of it is for nothing.
