@@ -108,6 +108,22 @@ impl Scenario {
         policies
     }
 
+    /// Compares these policies in the place of those of the file.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no policy of such a name.
+    pub fn set_policies(&mut self, policies: &[String]) -> Result<(), String> {
+        let names = plimsoll_routing::policy::NAMES;
+        match policies.iter().find(|policy| !names.contains(&policy.as_str())) {
+            Some(policy) => Err(format!("{policy:?} is not one of {}", names.join(", "))),
+            None => {
+                self.policies = policies.to_vec();
+                Ok(())
+            }
+        }
+    }
+
     /// The variants to run: those to compare, or the world as it is.
     #[must_use]
     pub fn variants(&self) -> Vec<Variant> {

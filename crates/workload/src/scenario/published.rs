@@ -1,5 +1,7 @@
 use plimsoll_types::{Key, Keys, Section};
 
+use crate::report::{Report, Spread};
+
 /// Figures that others have published of the same experiment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Published {
@@ -22,6 +24,40 @@ pub struct Row {
     pub policy: String,
     /// The figure, in seconds.
     pub seconds: f64,
+}
+
+impl Published {
+    /// The published rows beside ours: the mean over seeds, and each row's ratio to the first of its column, which is
+    /// what two different machines may be compared by. Nothing if nothing is published.
+    #[must_use]
+    pub fn text(&self, reports: &[&Report]) -> String {
+        let ours = |row: &Row| self.mean(reports.iter().filter(|report| report.target == row.policy).copied());
+        let pairs: Vec<(&Row, f64)> = self.rows.iter().filter_map(|row| Some((row, ours(row)?))).collect();
+        let Some((first, our_first)) = pairs.first().copied() else { return String::new() };
+        let mut text = format!(
+            "\npublished: {}, {}\n  {:<30} {:>10} {:>7}   {:<16} {:>10} {:>7}   ratio to theirs\n",
+            self.source, self.metric, "row", "seconds", "ratio", "policy", "seconds", "ratio"
+        );
+        for (row, our) in pairs {
+            let (their_ratio, our_ratio) = (row.seconds / first.seconds, our / our_first);
+            text += &format!(
+                "  {:<30} {:>10.3} {:>7.3}   {:<16} {:>10.3} {:>7.3}   {:.2}\n",
+                row.label, row.seconds, their_ratio, row.policy, our, our_ratio, our_ratio / their_ratio
+            );
+        }
+        if !self.note.is_empty() {
+            text += &format!("  {}\n", self.note);
+        }
+        text
+    }
+
+    fn mean<'a>(&self, reports: impl Iterator<Item = &'a Report>) -> Option<f64> {
+        let spread = |report: &Report| -> Spread {
+            if self.metric == "e2e_mean" { report.total.e2e } else { report.total.ttft }
+        };
+        let means: Vec<f64> = reports.map(|report| spread(report).mean).collect();
+        (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
+    }
 }
 
 impl Section for Published {

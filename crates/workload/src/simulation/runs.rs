@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::world::World;
-use crate::report::{Record, Report};
+use crate::report::{About, Record, Report};
 use crate::scenario::Scenario;
 use crate::trace::{Error, Problems};
 
@@ -35,6 +35,8 @@ pub struct Outcome {
     pub label: String,
     /// The seed.
     pub seed: u64,
+    /// What the run was about, for the names in its records.
+    pub about: About,
     /// The report.
     pub report: Report,
     /// What became of each request, where that was asked for.
@@ -102,7 +104,8 @@ fn run(world: &World<'_>, options: &Options) -> Outcome {
         policy: world.policy,
         label: world.label(),
         seed: world.seed,
-        report: recorder.finish(about),
+        report: recorder.finish(about.clone()),
+        about,
         records,
     }
 }
