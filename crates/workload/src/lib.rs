@@ -10,6 +10,7 @@
 //! Start reading at [`trace::Trace`], what is replayed, and [`report::Record`], what came of one request.
 
 mod elementary;
+pub mod prompts;
 mod random;
 pub mod report;
 pub mod trace;

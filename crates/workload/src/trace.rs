@@ -89,3 +89,6 @@ impl Trace {
         self.arrivals.last().map_or(Duration::ZERO, |arrival| arrival.at)
     }
 }
+
+#[cfg(test)]
+mod tests;
