@@ -59,6 +59,23 @@ impl StepTime {
         millis
     }
 
+    /// The constants of a GPU whose steps take `times` as long.
+    #[must_use]
+    pub fn slowed(self, times: f64) -> Self {
+        Self {
+            host: self.host * times,
+            alpha: self.alpha * times,
+            beta: self.beta * times,
+            p: self.p,
+            d0: self.d0 * times,
+            d1: self.d1 * times,
+            d2: self.d2 * times,
+            e0: self.e0 * times,
+            e1: self.e1 * times,
+            e2: self.e2 * times,
+        }
+    }
+
     fn linear(&self, tokens: f64) -> f64 {
         (self.alpha.powf(self.p) + (self.beta * tokens).powf(self.p)).powf(1.0 / self.p)
     }
@@ -92,5 +109,17 @@ mod tests {
         let one = H200_8B.millis(&[], 1, 1_000);
         let many = H200_8B.millis(&[], 64, 64_000);
         assert!(many < 1.6 * one, "{one} {many}");
+    }
+
+    #[test]
+    fn every_step_of_a_slowed_gpu_takes_as_many_times_as_long() {
+        let chunk = Chunked { tokens: 700, context: 300 };
+        for (chunks, sequences, context) in
+            [(&[][..], 7, 9_000), (&[chunk][..], 0, 0), (&[chunk, chunk][..], 9, 100)]
+        {
+            let (real, slow) = (H200_8B, H200_8B.slowed(20.0));
+            let ratio = slow.millis(chunks, sequences, context) / real.millis(chunks, sequences, context);
+            assert!((ratio - 20.0).abs() < 1e-9, "{ratio}");
+        }
     }
 }
