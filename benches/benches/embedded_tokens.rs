@@ -44,7 +44,7 @@ fn request() -> Request {
 /// Reads all streams to their ends; how many tokens there were.
 async fn read_all() -> u32 {
     let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
-    let fleet = simulated::embedded(1, Duration::ZERO);
+    let fleet = simulated::embedded(1, Duration::ZERO, 1);
     let engines: Vec<_> = fleet[..GPUS].iter().map(|backend| backend.engine(Arc::clone(&clock))).collect();
     let request = request();
     let local = LocalSet::new();

@@ -16,17 +16,18 @@ pub const EMBEDDING_MODEL: &str = "sim-embed";
 /// The fleet that serves where nothing else is configured, as a gateway in northern Virginia sees it.
 ///
 /// `seed` decides all that looks random; `epoch` is the origin of the engines' clock as time since 1970, for what
-/// answers say of their age.
+/// answers say of their age. All steps and round trips take `time_scale` times as long as in reality.
 #[must_use]
-pub fn embedded(seed: u64, epoch: Duration) -> Vec<Simulated> {
+pub fn embedded(seed: u64, epoch: Duration, time_scale: u32) -> Vec<Simulated> {
     let backend = |(index, member): (u64, &Member)| {
-        Simulated::new(
-            member.spec(),
-            member.skill(),
-            member.gpu,
-            member.round_trip,
-            (mix(seed, index), epoch.as_secs()),
-        )
+        let gpu = GpuModel { time: member.gpu.time.scaled(time_scale.into()), ..*member.gpu };
+        let mut spec = member.spec();
+        if time_scale != 1 {
+            // What is known of it on another scale is not true on this one.
+            spec.identity += &format!(" x{time_scale}");
+        }
+        let origin = (mix(seed, index), epoch.as_secs());
+        Simulated::new(spec, member.skill(), &gpu, member.round_trip * time_scale, origin)
     };
     (0..).zip(&members()).map(backend).collect()
 }
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_member_is_a_backend_of_the_same_name_with_an_identity_of_its_own() {
-        let (fleet, members) = (embedded(1, Duration::ZERO), members());
+        let (fleet, members) = (embedded(1, Duration::ZERO, 1), members());
         let names = |backend: &Simulated| backend.spec().name.clone();
         assert!(fleet.iter().map(names).eq(members.iter().map(|member| member.name.clone())));
         let identities: HashSet<&str> = fleet.iter().map(|backend| &*backend.spec().identity).collect();

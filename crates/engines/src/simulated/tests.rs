@@ -35,7 +35,7 @@ struct Whole {
 }
 
 fn core(name: &str) -> Core {
-    core_of(embedded(1, EPOCH).into_iter().find(|backend| backend.spec().name == name).unwrap())
+    core_of(embedded(1, EPOCH, 1).into_iter().find(|backend| backend.spec().name == name).unwrap())
 }
 
 fn core_of(backend: Simulated) -> Core {
@@ -46,7 +46,7 @@ fn core_of(backend: Simulated) -> Core {
 /// A backend that writes, with so little memory.
 fn cramped(kv_tokens: u32) -> Core {
     let gpu = GpuModel { kv_tokens, ..*gpu_model("H100", "70B", 4, "bf16").unwrap() };
-    let spec = embedded(1, EPOCH)[0].spec().clone();
+    let spec = embedded(1, EPOCH, 1)[0].spec().clone();
     core_of(Simulated::new(spec, Skill::Write, &gpu, Duration::ZERO, (1, EPOCH.as_secs())))
 }
 
@@ -242,6 +242,20 @@ async fn the_round_trip_is_paid_once_and_tokens_come_at_the_pace_of_the_gpu() {
     let pace = |whole: &Whole| (whole.came[49] - whole.came[0]) / 49;
     assert!(pace(&near) > ms(15) && pace(&near) < ms(18), "{:?}", pace(&near));
     assert!(pace(&far) > ms(12) && pace(&far) < ms(15), "{:?}", pace(&far));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_another_time_scale_everything_takes_as_many_times_as_long() {
+    let body = chat(&json!({"stream": true, "max_tokens": 50, "ignore_eos": true}));
+    let real = core("azure-westeurope-chat-1").ask(Kind::Chat, &body).await;
+    let slow =
+        embedded(1, EPOCH, 20).into_iter().find(|b| b.spec().name == "azure-westeurope-chat-1").unwrap();
+    let slow = core_of(slow).ask(Kind::Chat, &body).await;
+    assert_eq!(real.events().len(), slow.events().len());
+    for (real, slow) in real.came.iter().zip(&slow.came) {
+        // Timers tick in milliseconds.
+        assert!(slow.abs_diff(*real * 20) < Duration::from_millis(25), "{real:?} {slow:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
