@@ -1,7 +1,8 @@
-//! The one binary: `serve`, `check` and `reference`.
+//! The one binary: `serve`, `check`, `simulate` and `reference`.
 
 mod args;
 mod greeting;
+mod simulate;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         None => serve(&args.serve),
         Some(Command::Serve(own)) => serve(&args.serve.overridden_by(own)),
         Some(Command::Check { file }) => return check(&file),
+        Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Reference { what }) => {
             print!("{}", if what == Reference::Config { config::reference() } else { catalog::reference() });
             Ok(())
