@@ -1,8 +1,36 @@
 //! What came of a run: the same for a live gateway and for a simulation, so that they can be compared.
+//!
+//! ```text
+//!   gap, record ──▶ Recorder ── About ──▶ Report ──▶ JSON, text, html
+//!                      └──▶ csv             ├──▶ compare: two runs of one trace
+//!                                           └──▶ policies: many runs, by policy and seed
+//! ```
+//!
+//! The same records give the same report, byte for byte: nothing here looks at a clock or iterates in hash order.
+
+mod csv;
+mod figures;
+mod fleet;
+mod histogram;
+mod recorder;
+#[cfg(test)]
+mod sample;
+mod slices;
+mod text;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use csv::csv;
+pub use figures::{Figures, Spread};
+pub use fleet::{Fleet, PlaceFigures};
+pub use histogram::Sparse;
+pub use recorder::Recorder;
+pub use slices::Slice;
+
+/// The version of the JSON form; it changes when a reader of an older one would be misled.
+pub const VERSION: u32 = 1;
 
 /// What a request must keep to, to count as good.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -11,6 +39,13 @@ pub struct Slo {
     pub ttft_seconds: f64,
     /// Seconds for each token after the first, in the mean of the request, at most.
     pub tpot_seconds: f64,
+}
+
+impl Default for Slo {
+    /// What MLPerf Inference asks of Llama 2 70B in its server scenario.
+    fn default() -> Self {
+        Self { ttft_seconds: 2.0, tpot_seconds: 0.2 }
+    }
 }
 
 /// How a request ended, as its client saw it.
@@ -97,4 +132,144 @@ pub struct BackendFigures {
     pub committed_dollars: f64,
     /// What it cost on demand, in US dollars.
     pub on_demand_dollars: f64,
+}
+
+/// Which kind of run a report tells of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A live gateway under load.
+    #[default]
+    Load,
+    /// The shipped code over simulated backends.
+    Simulation,
+}
+
+/// What a report is about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct About {
+    /// Which kind of run it was.
+    pub kind: Kind,
+    /// What was replayed: the name of a trace or a scenario.
+    pub name: String,
+    /// What it was replayed against: an address or a policy.
+    pub target: String,
+    /// The policy that picked backends, where it is known.
+    pub policy: String,
+    /// The seed of all that was random.
+    pub seed: u64,
+    /// What a request must keep to, to count as good.
+    pub slo: Slo,
+    /// The names that `model` of a record counts.
+    pub models: Vec<String>,
+    /// The names that `tenant` of a record counts.
+    pub tenants: Vec<String>,
+    /// The names that `region` of a record counts.
+    pub regions: Vec<String>,
+    /// The names that `backend` of a record counts.
+    pub backends: Vec<String>,
+    /// What each backend of a simulated fleet did.
+    pub fleet: Vec<BackendFigures>,
+    /// What a reader must know to believe the figures, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of this form.
+    pub version: u32,
+    /// Which kind of run it was.
+    pub kind: Kind,
+    /// What was replayed.
+    pub name: String,
+    /// What it was replayed against.
+    pub target: String,
+    /// The policy that picked backends, where it is known.
+    pub policy: String,
+    /// The seed of all that was random.
+    pub seed: u64,
+    /// What a request had to keep to, to count as good.
+    pub slo: Slo,
+    /// What a reader must know to believe the figures.
+    pub notes: Vec<String>,
+    /// The time that rates count: while requests arrived, so that one straggler does not thin them out; until the end
+    /// where all arrived within a second.
+    pub rate_seconds: f64,
+    /// From the beginning to the end of the last request.
+    pub elapsed_seconds: f64,
+    /// All requests.
+    pub total: Figures,
+    /// The requests of each model, where there is more than one.
+    pub by_model: Vec<Group>,
+    /// The requests of each tenant, where there is more than one.
+    pub by_tenant: Vec<Group>,
+    /// The requests from each region, where there is more than one.
+    pub by_region: Vec<Group>,
+    /// The requests that each backend answered, where there is more than one.
+    pub by_backend: Vec<Group>,
+    /// The run in slices of time.
+    pub slices: Vec<Slice>,
+    /// Requests sent to each backend in each slice, where that is told.
+    pub load: Vec<BackendLoad>,
+    /// What the fleet did, where it was simulated.
+    pub fleet: Option<Fleet>,
+}
+
+/// The requests that have something in common.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// The name of what they have in common.
+    pub name: String,
+    /// What they came to.
+    pub figures: Figures,
+}
+
+/// The load of one backend over time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackendLoad {
+    /// Its name.
+    pub name: String,
+    /// Requests sent there in each slice.
+    pub requests: Vec<u64>,
+}
+
+impl Report {
+    /// Its JSON form.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("a report has no map whose keys are not strings")
+    }
+
+    /// Reads the JSON form.
+    ///
+    /// # Errors
+    /// If `json` is not a report of this [`VERSION`].
+    pub fn from_json(json: &str) -> Result<Self, ReadError> {
+        let version = serde_json::from_str::<Versioned>(json)?.version;
+        if version == VERSION { Ok(serde_json::from_str(json)?) } else { Err(ReadError::Version(version)) }
+    }
+
+    /// What tells it from other reports on one page: its policy, or what it was replayed against.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        if self.policy.is_empty() { &self.target } else { &self.policy }
+    }
+}
+
+/// A report cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not a report at all.
+    #[error("not a report: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another version of this crate wrote it.
+    #[error("a report of version {0}, of which this program knows only {VERSION}")]
+    Version(u32),
+}
+
+/// As much of a report as every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
