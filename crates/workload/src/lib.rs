@@ -9,5 +9,6 @@
 //!
 //! Start reading at [`trace::Trace`], what is replayed, and [`report::Record`], what came of one request.
 
+pub mod load;
 pub mod report;
 pub mod trace;

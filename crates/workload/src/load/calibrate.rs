@@ -1,0 +1,3 @@
+//! Fits the constants of a step to a live backend.
+
+pub mod fit;
