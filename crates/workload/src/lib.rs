@@ -9,6 +9,8 @@
 //!
 //! Start reading at [`trace::Trace`], what is replayed, and [`report::Record`], what came of one request.
 
+mod elementary;
 pub mod load;
+mod random;
 pub mod report;
 pub mod trace;

@@ -1,4 +1,33 @@
 //! Requests and when they arrive: what is replayed.
+//!
+//! ```text
+//!   a file: azure, mooncake, plain · a folder: servegen ── read ──▶ Trace ── shape: part, rate, copies ──▶ Trace
+//!   a workload: synthetic ── arrivals, lengths ──────────────────▶   ▲
+//!                                                                    └── source: what a YAML file says of it all
+//! ```
+//!
+//! Start reading at [`Trace`]; [`read()`] reads a file, and [`Source`] whatever a scenario asks for.
+
+mod arrivals;
+mod azure;
+mod builder;
+mod lengths;
+mod lines;
+mod mooncake;
+pub mod plain;
+mod problems;
+mod read;
+mod servegen;
+pub mod shape;
+mod source;
+mod synthetic;
+
+pub use arrivals::{Arrivals, Region};
+pub use lengths::Law;
+pub use problems::{Error, Problems};
+pub use read::{Options, read, read_from};
+pub use source::{Share, Source};
+pub use synthetic::{Synthetic, WORKLOADS};
 
 use std::time::Duration;
 
