@@ -3,7 +3,7 @@
 //! ```text
 //!   Plan ── Run::start ──▶ one thread each: Generator ── due ──▶ Flight ── Engine ──▶ endpoint
 //!                              │  Tally, for whoever watches        │
-//!   Report ◀── Run::finish ────┴──────────── Log ◀──────────────────┘
+//!   Recorder ◀── Run::finish ──┴──────────── Log ◀──────────────────┘
 //! ```
 //!
 //! In an open loop requests leave when they are due, whatever became of those before: the latency of a request counts
@@ -21,6 +21,7 @@ mod faults;
 mod flight;
 mod generator;
 mod host;
+mod keys;
 mod log;
 mod notes;
 mod run;
@@ -33,8 +34,10 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Asking, TenantKeys};
+pub use ask::Asking;
 pub use clock::FineClock;
+pub use keys::TenantKeys;
+pub use plimsoll_types::Kind;
 pub use run::{Fault, Run};
 pub use tally::Progress;
 pub use target::{Target, Unusable};
@@ -67,14 +70,10 @@ pub struct Plan {
     pub target: Target,
     /// What is asked.
     pub asking: Asking,
-    /// By whom.
-    pub keys: TenantKeys,
     /// The requests, at least one.
     pub trace: Arc<Trace>,
     /// When they are sent.
     pub pace: Pace,
-    /// How much faster than the trace says.
-    pub speed: f64,
     /// How many times slower the endpoint is than what it stands for: times are stretched, and divided again in the
     /// report.
     pub slow_down: f64,
@@ -95,7 +94,7 @@ impl Plan {
     #[must_use]
     pub fn duration(&self) -> Duration {
         let all = match self.pace {
-            Pace::Open => self.trace.duration().div_f64(self.speed),
+            Pace::Open => self.trace.duration(),
             Pace::Closed { until, .. } => until.unwrap_or_default(),
         };
         all.saturating_sub(self.warm_up)

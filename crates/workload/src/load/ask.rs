@@ -1,10 +1,10 @@
 //! Makes the requests: who asks for what, with whose key.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_types::{Envelope, Forward, Instant, Kind, Request, Text};
 
+use super::keys::TenantKeys;
 use crate::trace::{Arrival, Trace};
 
 /// What is asked, beyond what the trace says.
@@ -18,15 +18,6 @@ pub struct Asking {
     pub model: Option<String>,
     /// Told to the endpoint in the request ids, and makes the prompts of one run differ from those of another.
     pub seed: u64,
-}
-
-/// The keys of a run. They are shown nowhere.
-#[derive(Clone, Default)]
-pub struct TenantKeys {
-    /// The key of whoever has none of its own.
-    pub default: Option<String>,
-    /// The keys of tenants, by name.
-    pub own: BTreeMap<String, String>,
 }
 
 /// Makes the request of each arrival.
@@ -43,8 +34,10 @@ impl Requests {
     pub(super) fn new(asking: Asking, trace: &Arc<Trace>, keys: &TenantKeys) -> Self {
         let models = trace.models.iter().map(|name| Text::from(asking.model.as_deref().unwrap_or(name)));
         let fields = |tenant: &String| -> Forward {
-            let key = keys.own.get(tenant).or(keys.default.as_ref());
-            key.map(|key| ("authorization", Text::from(format!("Bearer {key}")))).into_iter().collect()
+            keys.of(tenant)
+                .map(|key| ("authorization", Text::from(format!("Bearer {key}"))))
+                .into_iter()
+                .collect()
         };
         Self {
             models: models.collect(),

@@ -15,9 +15,10 @@ use std::time::Duration;
 use plimsoll_engines::{Answer, Call, Engine, Failure};
 use plimsoll_types::{Chunk, Clock, Instant, Peeked, Request, Sleep};
 
+use super::keys::TenantKeys;
 use super::log::{Gap, Log, Seen};
 use super::tally::Tally;
-use super::target::{Target, said};
+use super::target::said;
 use crate::report::Outcome;
 use crate::trace::Arrival;
 
@@ -28,7 +29,7 @@ const REFUSAL: usize = 64 << 10;
 pub(super) struct Core {
     pub(super) engine: Rc<dyn Engine>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) target: Arc<Target>,
+    pub(super) keys: TenantKeys,
     /// How long an answer may take from when its request was sent.
     pub(super) timeout: Duration,
     pub(super) log: Arc<Log>,
@@ -152,7 +153,7 @@ impl Flight {
         {
             body.extend_from_slice(&chunk.bytes);
         }
-        let said = self.core.target.without_key(&said(status, &body));
+        let said = self.core.keys.hide(&said(status, &body));
         self.core.log.fault(&format!("{status}: {said}"));
         match status {
             429 | 503 => Outcome::Overloaded,

@@ -11,9 +11,6 @@ pub(super) fn of(plan: &Plan, warm_up: u64, stopped: bool) -> Vec<String> {
              when a request was sent, so waiting that an open loop would show is not in it"
         ),
     }];
-    if plan.pace == Pace::Open && plan.speed != 1.0 {
-        notes.push(format!("the trace was replayed {} times as fast as it was recorded", plan.speed));
-    }
     if plan.slow_down != 1.0 {
         let factor = plan.slow_down;
         notes.push(format!(

@@ -11,7 +11,7 @@ use super::tally::{Tally, progress};
 use super::thread::{Orders, work};
 use super::timeline::Timeline;
 use super::{Plan, Progress, Unusable, host, notes, verdict};
-use crate::report::{About, Kind, Report};
+use crate::report::{About, Kind, Recorder};
 
 /// From when a run is started to its beginning, so that every thread is ready by then.
 const LEAD: Duration = Duration::from_millis(50);
@@ -59,8 +59,7 @@ impl Run {
         plan.max_in_flight = host::connections(wanted);
         let clock = TokioClock::start();
         let start = clock.now() + LEAD;
-        let Plan { speed, slow_down, warm_up, .. } = plan;
-        let timeline = Timeline { start, speed, slow_down, warm_up };
+        let timeline = Timeline { start, slow_down: plan.slow_down, warm_up: plan.warm_up };
         let log = Arc::new(Log::new(timeline, plan.duration()));
         let (stop, stopped) = watch::channel(false);
         let (worker, working) = mpsc::channel(1);
@@ -111,12 +110,12 @@ impl Run {
         self.stop.send_replace(true);
     }
 
-    /// Waits for the end and says what came of it.
+    /// Waits for the end and gives what came of it, and what a report of it is about.
     ///
     /// # Errors
     ///
     /// Where a thread had no runtime to work in.
-    pub fn finish(self) -> Result<Report, Fault> {
+    pub fn finish(self) -> Result<(Recorder, About), Fault> {
         let mut busiest = 0.0_f64;
         for thread in self.threads {
             let busy = thread.join().expect("a thread that panics has said why");
@@ -131,7 +130,7 @@ impl Run {
         }
         notes.extend(verdict::of(recorder.records(), busiest, self.plan.max_in_flight));
         notes.extend(faults.lines());
-        Ok(recorder.finish(about(&self.plan, notes)))
+        Ok((recorder, about(&self.plan, notes)))
     }
 }
 

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use plimsoll_engines::openai::{Backend, Config, Invalid, Listing};
 use plimsoll_engines::{Bearer, Failure, refusal};
-use plimsoll_types::{Clock, ServeError};
+use plimsoll_types::{Clock, ServeError, TokioClock};
+
+use super::keys::TenantKeys;
 
 /// An endpoint with OpenAI's API.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// `http://` or `https://`, a host, a port, and the path before `/v1`.
     pub url: String,
-    /// The API key, if it wants one. It is shown nowhere.
-    pub key: Option<String>,
+    /// The API keys, if it wants any.
+    pub keys: TenantKeys,
     /// Header fields of every request.
     pub headers: Vec<(String, String)>,
     /// Whether to speak HTTP/2.
@@ -83,7 +85,7 @@ impl Target {
 
     /// What engines for this endpoint are made of. With `authorize` they send the key by themselves.
     pub(super) fn backend(&self, authorize: bool) -> Result<Arc<Backend>, Invalid> {
-        let key = self.key.as_ref().filter(|_| authorize);
+        let key = self.keys.any().filter(|_| authorize);
         Backend::new(&Config {
             name: "target".to_owned(),
             url: self.url.clone(),
@@ -96,39 +98,40 @@ impl Target {
         })
     }
 
-    /// Asks the endpoint what it serves and gives the model to ask for: `model`, or the only one there is. Wants a
-    /// `LocalSet` around it.
+    /// Asks the endpoint what it serves and gives the model to ask for: `named`, or the only one that it has. `None`
+    /// where it has all of `traced`, the models of the trace, and each request may ask for its own. Wants a `LocalSet`
+    /// around it.
     ///
     /// # Errors
     ///
     /// Where load would come to nothing; the sentence says why.
-    pub async fn check(&self, model: Option<&str>, clock: &Arc<dyn Clock>) -> Result<String, Unusable> {
-        let engine = self.backend(true)?.engine(clock);
+    pub async fn check(&self, named: Option<&str>, traced: &[String]) -> Result<Option<String>, Unusable> {
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
+        let engine = self.backend(true)?.engine(&clock);
         let listing = engine.list().await.map_err(|why| Unusable::Silent { url: self.name(), why })?;
-        self.choose(model, listing)
+        self.choose(named, traced, listing)
     }
 
-    fn choose(&self, model: Option<&str>, listing: Listing) -> Result<String, Unusable> {
+    fn choose(
+        &self,
+        named: Option<&str>,
+        traced: &[String],
+        listing: Listing,
+    ) -> Result<Option<String>, Unusable> {
         let (url, status) = (self.name(), listing.status);
         if matches!(status, 401 | 403) {
-            return Err(Unusable::Key { url, status, said: self.without_key(&said(status, &listing.body)) });
+            return Err(Unusable::Key { url, status, said: self.keys.hide(&said(status, &listing.body)) });
         }
-        match (model, listing.models.filter(|known| !known.is_empty())) {
-            (Some(model), Some(known)) if !known.iter().any(|one| one == model) => {
-                Err(Unusable::Model { url, model: model.to_owned(), known })
+        let known = listing.models.unwrap_or_default();
+        match named {
+            Some(model) if known.is_empty() || known.iter().any(|one| one == model) => {
+                Ok(Some(model.to_owned()))
             }
-            (Some(model), _) => Ok(model.to_owned()),
-            (None, Some(mut known)) if known.len() == 1 => Ok(known.remove(0)),
-            (None, Some(known)) => Err(Unusable::Choice { url, known }),
-            (None, None) => Err(Unusable::Unlisted { url, status }),
-        }
-    }
-
-    /// `text` without the key: endpoints quote the one that they refuse.
-    pub(super) fn without_key(&self, text: &str) -> String {
-        match self.key.as_deref().filter(|key| !key.is_empty()) {
-            Some(key) => text.replace(key, "[key]"),
-            None => text.to_owned(),
+            Some(model) => Err(Unusable::Model { url, model: model.to_owned(), known }),
+            None if known.is_empty() => Err(Unusable::Unlisted { url, status }),
+            None if traced.iter().all(|model| known.contains(model)) => Ok(None),
+            None if known.len() == 1 => Ok(known.into_iter().next()),
+            None => Err(Unusable::Choice { url, known }),
         }
     }
 }
@@ -147,13 +150,15 @@ mod tests {
     use bytes::Bytes;
 
     fn target() -> Target {
-        Target { url: "http://h:1/?key=s3cret".into(), key: Some("s3cret".into()), ..Target::default() }
+        let keys = TenantKeys { default: Some("s3cret".into()), ..TenantKeys::default() };
+        Target { url: "http://h:1/?key=s3cret".into(), keys, ..Target::default() }
     }
 
     fn choose(model: Option<&str>, status: u16, models: Option<&[&str]>, body: &'static str) -> String {
         let models = models.map(|names| names.iter().map(|&name| name.to_owned()).collect());
         let listing = Listing { status, models, body: Bytes::from_static(body.as_bytes()) };
-        target().choose(model, listing).unwrap_or_else(|why| why.to_string())
+        let chosen = target().choose(model, &["traced".to_owned()], listing);
+        chosen.map_or_else(|why| why.to_string(), |model| model.unwrap_or_else(|| "as traced".to_owned()))
     }
 
     #[test]
@@ -161,6 +166,11 @@ mod tests {
         assert_eq!(choose(None, 200, Some(&["m"]), ""), "m");
         assert_eq!(choose(Some("m"), 200, Some(&["l", "m"]), ""), "m");
         assert_eq!(choose(Some("m"), 404, None, ""), "m");
+    }
+
+    #[test]
+    fn models_of_a_trace_that_are_all_served_stay_as_they_are() {
+        assert_eq!(choose(None, 200, Some(&["l", "traced"]), ""), "as traced");
     }
 
     #[test]

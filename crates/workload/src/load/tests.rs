@@ -12,12 +12,13 @@ use plimsoll_engines::{Answer, Call, Engine, Failure};
 use plimsoll_types::{Chunk, Clock, Head, Instant, Kind, Peeked, Sleep, TokioClock, Usage};
 use tokio::task::LocalSet;
 
-use super::ask::{Asking, Requests, TenantKeys};
+use super::ask::{Asking, Requests};
 use super::flight::Core;
 use super::generator::Generator;
+use super::keys::TenantKeys;
 use super::log::{Kept, Log};
 use super::tally::{Tally, progress};
-use super::{Progress, Target, Timeline};
+use super::{Progress, Timeline};
 use crate::report::{Outcome, Record};
 use crate::trace::{Arrival, Trace};
 
@@ -143,7 +144,7 @@ impl Came {
 
 impl Trial {
     fn of(requests: u64, every: Duration) -> Self {
-        let line = Timeline { start: Instant::ORIGIN, speed: 1.0, slow_down: 1.0, warm_up: Duration::ZERO };
+        let line = Timeline { start: Instant::ORIGIN, slow_down: 1.0, warm_up: Duration::ZERO };
         Self { requests, every, max_in_flight: 100, timeout: ms(60_000), line, stop: None }
     }
 
@@ -197,19 +198,19 @@ impl Trial {
         let asked = Rc::new(RefCell::default());
         let engine =
             Scripted { clock: Arc::clone(&clock), script: Rc::new(script), asked: Rc::clone(&asked) };
+        let keys =
+            TenantKeys { default: Some("s3cret".into()), own: [("b".to_owned(), "t0p".to_owned())].into() };
         let (log, tally) = (Arc::new(Log::new(self.line, ms(1_000))), Tally::new());
         let core = Core {
             engine: Rc::new(engine),
             clock: Arc::clone(&clock),
-            target: Arc::new(Target { key: Some("s3cret".into()), ..Target::default() }),
+            keys: keys.clone(),
             timeout: self.timeout,
             log: Arc::clone(&log),
             tally: Arc::clone(&tally),
         };
         let trace = self.trace();
         let asking = Asking { kind: Kind::Chat, stream: true, model: None, seed: 1 };
-        let keys =
-            TenantKeys { default: Some("s3cret".into()), own: [("b".to_owned(), "t0p".to_owned())].into() };
         let requests = Requests::new(asking, &trace, &keys);
         let ask = Box::new(move |number, arrival: &Arrival| requests.request(number, arrival));
         let generator = Rc::new(Generator::new(core, self.line, ask));

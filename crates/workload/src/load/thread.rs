@@ -58,12 +58,12 @@ async fn send(orders: Orders, index: usize, tally: Arc<Tally>, busy: &Cell<f64>)
     let core = Core {
         engine: orders.backend.engine(&fine),
         clock: Arc::clone(&fine),
-        target: Arc::new(plan.target.clone()),
+        keys: plan.target.keys.clone(),
         timeout: timeline.stretched(plan.timeout),
         log: Arc::clone(&orders.log),
         tally,
     };
-    let requests = Requests::new(plan.asking.clone(), &plan.trace, &plan.keys);
+    let requests = Requests::new(plan.asking.clone(), &plan.trace, &plan.target.keys);
     let ask = Box::new(move |number, arrival: &Arrival| requests.request(number, arrival));
     let generator = Rc::new(Generator::new(core, *timeline, ask));
     let begun = (fine.now(), host::cpu());

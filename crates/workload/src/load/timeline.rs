@@ -6,14 +6,12 @@ use plimsoll_types::Instant;
 
 /// The time of a run.
 ///
-/// A trace that is replayed at `speed` 2 takes half its time. An engine that runs `slow_down` times slower than the one
-/// it stands for is given so much more time, and what is measured is divided by it again.
+/// An engine that runs `slow_down` times slower than the one it stands for is given so much more time, and what is
+/// measured is divided by it again.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeline {
     /// The beginning, on the clock of the run.
     pub start: Instant,
-    /// How much faster than recorded the trace is replayed.
-    pub speed: f64,
     /// How much slower than what it stands for the endpoint is.
     pub slow_down: f64,
     /// Requests due before this, in the time of the report, are sent but not reported.
@@ -24,7 +22,7 @@ impl Timeline {
     /// When a request is due that the trace has `at`.
     #[must_use]
     pub fn due(&self, at: Duration) -> Instant {
-        self.start + at.mul_f64(self.slow_down / self.speed)
+        self.start + self.stretched(at)
     }
 
     /// The time of the report at `instant`; before the end of the warm-up there is none.
@@ -61,11 +59,11 @@ mod tests {
 
     #[test]
     fn a_slower_engine_gets_more_time_and_a_report_as_if_it_were_not() {
-        let line = Timeline { start: Instant::ORIGIN + ms(7), speed: 2.0, slow_down: 10.0, warm_up: ms(50) };
-        let due = line.due(ms(200));
+        let line = Timeline { start: Instant::ORIGIN + ms(7), slow_down: 10.0, warm_up: ms(50) };
+        let due = line.due(ms(100));
         assert_eq!(due, Instant::ORIGIN + ms(1_007));
         assert_eq!(line.reported(due), Some(ms(50)));
-        assert_eq!(line.reported(line.due(ms(99))), None);
+        assert_eq!(line.reported(line.due(ms(49))), None);
         assert_eq!(line.shortened(ms(300)), ms(30));
         assert_eq!(line.stretched(ms(30)), ms(300));
     }
