@@ -8,10 +8,13 @@
 //!
 //! The same records give the same report, byte for byte: nothing here looks at a clock or iterates in hash order.
 
+mod compare;
 mod csv;
 mod figures;
 mod fleet;
 mod histogram;
+mod metric;
+mod policies;
 mod recorder;
 #[cfg(test)]
 mod sample;
@@ -22,10 +25,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use compare::{Comparison, Difference, compare};
 pub use csv::csv;
 pub use figures::{Figures, Spread};
 pub use fleet::{Fleet, PlaceFigures};
 pub use histogram::Sparse;
+pub use metric::{Change, Scale, Verdict};
+pub use policies::{Policies, PolicyRow, Score};
 pub use recorder::Recorder;
 pub use slices::Slice;
 

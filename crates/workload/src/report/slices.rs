@@ -56,7 +56,8 @@ pub(super) struct Ruler {
 impl Ruler {
     /// Cuts a run whose arrivals last for `duration`.
     pub(super) fn new(duration: Duration) -> Self {
-        let width = (duration / SLICES).max(SHORTEST);
+        // One nanosecond more, so that the arrival at the very end of `duration` needs no slice of its own.
+        let width = (duration / SLICES + Duration::from_nanos(1)).max(SHORTEST);
         Self { width, width_nanoseconds: u64::try_from(width.as_nanos()).unwrap_or(u64::MAX) }
     }
 
@@ -167,21 +168,28 @@ mod tests {
 
     #[test]
     fn a_request_arrives_in_one_slice_and_ends_in_another() {
-        let slices = cut(&[answered(ms(50), ms(100), ms(450), 11)]);
+        let slices = cut(&[answered(ms(50), ms(100), ms(460), 11)]);
         assert_eq!(slices.len(), 6);
         assert_eq!((slices[0].arrivals, slices[0].completions), (1, 0));
         assert_eq!((slices[5].arrivals, slices[5].completions), (0, 1));
         assert_eq!(slices[0].ttft.count, 1);
         let in_flight: Vec<f64> =
             slices.iter().map(|slice| (slice.in_flight * 10.0).round() / 10.0).collect();
-        assert_eq!(in_flight, [0.5, 1.0, 1.0, 1.0, 1.0, 0.0]);
+        assert_eq!(in_flight, [0.5, 1.0, 1.0, 1.0, 1.0, 0.1]);
+    }
+
+    #[test]
+    fn the_last_arrival_lies_in_the_last_slice_of_the_arrivals() {
+        for duration in [ms(4_000), Duration::from_nanos(123_456_789_123)] {
+            assert_eq!(Ruler::new(duration).slice(duration), SLICES as usize - 1);
+        }
     }
 
     #[test]
     fn tokens_are_spread_from_the_first_to_the_end() {
         let slices = cut(&[answered(ms(0), ms(100), ms(300), 20)]);
         let tokens: Vec<f64> = slices.iter().map(|slice| slice.output_tokens.round()).collect();
-        assert_eq!(tokens, [0.0, 10.0, 10.0, 0.0]);
+        assert_eq!(tokens, [0.0, 10.0, 10.0]);
     }
 
     #[test]

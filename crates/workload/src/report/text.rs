@@ -172,14 +172,20 @@ fn fleet(fleet: &Fleet) -> String {
     format!("\n{table}")
 }
 
-/// A table whose first column is aligned to the left and whose others are to the right.
+/// A table whose first columns are aligned to the left and whose others are to the right.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
+    left: usize,
 }
 
 impl Table {
     pub(super) fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()] }
+        Self { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()], left: 1 }
+    }
+
+    /// The same with `more` columns after the first that are aligned to the left.
+    pub(super) fn left(self, more: usize) -> Self {
+        Self { left: 1 + more, ..self }
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
@@ -194,9 +200,13 @@ impl std::fmt::Display for Table {
             |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in &self.rows {
-            let mut line = format!("{:<width$}", row[0], width = widths[0]);
-            for (cell, width) in row.iter().zip(&widths).skip(1) {
-                write!(line, "  {cell:>width$}")?;
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                if column < self.left {
+                    write!(line, "{cell:<width$}  ")?
+                } else {
+                    write!(line, "{cell:>width$}  ")?
+                }
             }
             writeln!(f, "{}", line.trim_end())?;
         }
