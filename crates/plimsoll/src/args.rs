@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use plimsoll_gateway::config::Overrides;
 use plimsoll_telemetry::LogFormat;
 
+use crate::load::Load;
+
 /// An inference-serving load balancer: takes OpenAI requests and sends each to the backend that answers soonest.
 ///
 /// Without anything, it serves a fleet of simulated GPUs on http://127.0.0.1:8080, to try it:
@@ -37,6 +39,7 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
+    Load(Box<Load>),
     /// Print a reference page, as it stands in docs/.
     Reference {
         /// Which one.
