@@ -13,7 +13,9 @@ mod csv;
 mod figures;
 mod fleet;
 mod histogram;
+mod html;
 mod metric;
+mod plot;
 mod policies;
 mod recorder;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub use csv::csv;
 pub use figures::{Figures, Spread};
 pub use fleet::{Fleet, PlaceFigures};
 pub use histogram::Sparse;
+pub use html::html;
 pub use metric::{Change, Scale, Verdict};
 pub use policies::{Policies, PolicyRow, Score};
 pub use recorder::Recorder;

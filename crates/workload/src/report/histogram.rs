@@ -129,6 +129,16 @@ impl Sparse {
     pub(super) fn quantile(&self, q: f64) -> f64 {
         quantile(self.iter(), self.count, q).min(self.max_seconds)
     }
+
+    /// The share of all that lies at or below the end of each bucket, as pairs of seconds and share.
+    pub(super) fn cumulative(&self) -> Vec<(f64, f64)> {
+        let mut below = 0;
+        let step = |(bucket, count)| {
+            below += count;
+            (begin(bucket + 1).min(self.max_seconds), below as f64 / self.count as f64)
+        };
+        self.iter().map(step).collect()
+    }
 }
 
 /// The time that a share `q` of `total` times in `buckets` does not exceed, in seconds; between the edges of its bucket
@@ -200,5 +210,6 @@ mod tests {
     fn nothing_counted_is_zero_everywhere() {
         let none = Sparse::default();
         assert_eq!((none.mean(), none.quantile(0.99)), (0.0, 0.0));
+        assert!(none.cumulative().is_empty());
     }
 }

@@ -1,0 +1,179 @@
+//! How the load was spread over the backends.
+
+use std::fmt::Write;
+
+use super::super::plot::{Axis, WIDTH, clock};
+use super::super::text::{clip, count, digits};
+use super::super::{BackendLoad, Slice};
+use super::{Run, escape, section, titled};
+
+/// Up to so many backends have a strip each, whose height is the load; more are a heat map.
+const STRIPS: usize = 12;
+
+/// How wide the drawing is: that of two plots side by side.
+const ACROSS: f64 = WIDTH * 2.0;
+const LEFT: f64 = 150.0;
+const RIGHT: f64 = 70.0;
+
+/// The load of each backend of a run over time.
+pub(super) fn of(run: &Run<'_>, several: bool) -> String {
+    let load = &run.report.load;
+    let slices = drawn(&run.report.slices);
+    if load.len() < 2 || slices.is_empty() {
+        return String::new();
+    }
+    let most = load
+        .iter()
+        .flat_map(|backend| backend.requests.iter().zip(slices))
+        .map(|(count, slice)| *count as f64 / slice.seconds);
+    let most = most.fold(0.0, f64::max).max(1e-9);
+    let (hint, svg) = if load.len() <= STRIPS {
+        (
+            format!(
+                "Requests sent to each backend, all at the same scale: a full strip is {}/s.",
+                digits(most)
+            ),
+            Grid::strips(load, slices, most),
+        )
+    } else {
+        (format!("Requests sent to each backend: {}", scale(most)), Grid::heat(load, slices, most))
+    };
+    section(&titled("Load of the backends", run, several), &hint, &format!("<figure>{svg}</figure>"))
+}
+
+/// The slices of equal length.
+fn drawn(slices: &[Slice]) -> &[Slice] {
+    match slices {
+        [first, .., last] if last.seconds > first.seconds * 1.5 => &slices[..slices.len() - 1],
+        _ => slices,
+    }
+}
+
+fn scale(most: f64) -> String {
+    let steps: String = (0..=5)
+        .map(|step| format!("<i style=\"opacity:{:.2}\"></i>", opacity(f64::from(step) / 5.0)))
+        .collect();
+    format!("none <span class=\"scale\">{steps}</span> {}/s.", digits(most))
+}
+
+/// How strong a share of the highest load is drawn; the root tells apart what is low.
+fn opacity(share: f64) -> f64 {
+    share.sqrt()
+}
+
+/// Rows of backends over columns of slices.
+struct Grid<'a> {
+    load: &'a [BackendLoad],
+    slices: &'a [Slice],
+    most: f64,
+    row: f64,
+    svg: String,
+}
+
+impl<'a> Grid<'a> {
+    fn new(load: &'a [BackendLoad], slices: &'a [Slice], most: f64, row: f64) -> Self {
+        Self { load, slices, most, row, svg: String::new() }
+    }
+
+    fn strips(load: &[BackendLoad], slices: &[Slice], most: f64) -> String {
+        let mut grid = Grid::new(load, slices, most, 34.0);
+        for (number, backend) in load.iter().enumerate() {
+            grid.strip(number, backend);
+            grid.name(number, backend);
+        }
+        grid.finish()
+    }
+
+    fn heat(load: &[BackendLoad], slices: &[Slice], most: f64) -> String {
+        let mut grid = Grid::new(load, slices, most, (560.0 / load.len() as f64).clamp(2.0, 16.0));
+        for (number, backend) in load.iter().enumerate() {
+            grid.cells(number, backend);
+            if grid.row >= 10.0 || number.is_multiple_of((12.0 / grid.row).ceil() as usize) {
+                grid.name(number, backend);
+            }
+        }
+        grid.finish()
+    }
+
+    fn add(&mut self, what: std::fmt::Arguments<'_>) {
+        self.svg.write_fmt(what).expect("a string takes all that is written");
+    }
+
+    fn column(&self, slice: usize) -> f64 {
+        LEFT + (ACROSS - LEFT - RIGHT) * slice as f64 / self.slices.len() as f64
+    }
+
+    fn share(&self, backend: &BackendLoad, slice: usize) -> f64 {
+        let requests = backend.requests.get(slice).copied().unwrap_or(0);
+        requests as f64 / self.slices[slice].seconds / self.most
+    }
+
+    fn strip(&mut self, number: usize, backend: &BackendLoad) {
+        let floor = self.row * (number + 1) as f64 - 4.0;
+        let mut path = format!("M{LEFT} {floor:.1}");
+        for slice in 0..self.slices.len() {
+            let height = self.share(backend, slice) * (self.row - 8.0);
+            write!(path, "V{:.1}H{:.1}", floor - height, self.column(slice + 1)).expect("a string takes all");
+        }
+        self.add(format_args!("<path class='strip' d='{path}V{floor:.1}Z'/>"));
+        self.add(format_args!("<path class='base' d='M{LEFT} {floor:.1}H{:.1}'/>", ACROSS - RIGHT));
+        self.tips(number, backend);
+    }
+
+    fn tips(&mut self, number: usize, backend: &BackendLoad) {
+        let (y, height) = (self.row * number as f64, self.row);
+        for slice in 0..self.slices.len() {
+            let (x, width) = (self.column(slice), self.column(slice + 1) - self.column(slice));
+            let tip = self.tip(backend, slice);
+            self.add(format_args!("<rect class='hit' x='{x:.1}' y='{y:.1}' width='{width:.1}' height='{height:.1}'><title>{tip}</title></rect>"));
+        }
+    }
+
+    fn cells(&mut self, number: usize, backend: &BackendLoad) {
+        let gap = if self.row > 5.0 { 1.0 } else { 0.0 };
+        let (y, height) = (self.row * number as f64, self.row - gap);
+        for slice in 0..self.slices.len() {
+            let (x, width) = (self.column(slice), self.column(slice + 1) - self.column(slice) - gap);
+            let (share, tip) = (opacity(self.share(backend, slice)), self.tip(backend, slice));
+            self.add(format_args!(
+                "<rect class='cell' x='{x:.1}' y='{y:.1}' width='{width:.1}' height='{height:.1}' fill-opacity='{share:.2}'><title>{tip}</title></rect>"
+            ));
+        }
+    }
+
+    fn tip(&self, backend: &BackendLoad, slice: usize) -> String {
+        let begin = clock((self.slices[slice].begin_seconds * 10.0).round() / 10.0);
+        format!(
+            "{}\nfrom {begin}\n{}/s",
+            escape(&backend.name),
+            digits(self.share(backend, slice) * self.most)
+        )
+    }
+
+    fn name(&mut self, number: usize, backend: &BackendLoad) {
+        let y = self.row * (number as f64 + 0.5) + 4.0;
+        let (name, all) = (escape(&clip(&backend.name, 22)), count(backend.requests.iter().sum()));
+        self.add(format_args!(
+            "<text class='row' x='{:.1}' y='{y:.1}' text-anchor='end'>{name}</text>",
+            LEFT - 8.0
+        ));
+        self.add(format_args!("<text class='tick' x='{:.1}' y='{y:.1}'>{all}</text>", ACROSS - RIGHT + 8.0));
+    }
+
+    fn finish(mut self) -> String {
+        let bottom = self.row * self.load.len() as f64;
+        let end = self.slices.last().map_or(0.0, |slice| slice.begin_seconds + slice.seconds);
+        for (time, text) in Axis::clock(end).ticks() {
+            let x = LEFT + (ACROSS - LEFT - RIGHT) * time / end;
+            self.add(format_args!(
+                "<text class='tick' x='{x:.1}' y='{:.1}' text-anchor='middle'>{text}</text>",
+                bottom + 18.0
+            ));
+        }
+        let height = bottom + 24.0;
+        format!(
+            "<svg viewBox='0 0 {ACROSS} {height:.1}' role='img' aria-label='requests sent to each backend over time'>{}</svg>",
+            self.svg
+        )
+    }
+}
