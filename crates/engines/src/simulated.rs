@@ -42,3 +42,4 @@ mod tests;
 pub use backend::Simulated;
 pub use fleet::{CHAT_MODEL, EMBEDDING_MODEL, embedded};
 pub use steps::{Steps, Tally};
+pub use tokens::count as count_tokens;

@@ -123,7 +123,9 @@ fn write(args: &Put, recorder: Recorder, about: About) -> anyhow::Result<ExitCod
         report::csv(recorder.records(), &about, out).with_context(name)?;
     }
     let report = recorder.finish(about);
-    for (file, text) in [(&args.json, Report::json as fn(&Report) -> String), (&args.html, html)] {
+    for (file, text) in
+        [(&args.json, Report::json as fn(&Report) -> String), (&args.html, |report| report::html(&[report]))]
+    {
         if let Some(file) = file {
             std::fs::write(file, text(&report)).with_context(|| file.display().to_string())?;
         }
@@ -133,8 +135,4 @@ fn write(args: &Put, recorder: Recorder, about: About) -> anyhow::Result<ExitCod
     }
     let answered = report.total.ended(Outcome::Ok) > 0;
     Ok(if answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn html(report: &Report) -> String {
-    report.text()
 }

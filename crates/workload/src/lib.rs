@@ -7,10 +7,12 @@
 //!                                        simulated GPUs, on a clock that jumps        └──▶ compare
 //! ```
 //!
-//! Start reading at [`trace::Trace`], what is replayed, and [`report::Record`], what came of one request.
+//! Start reading at [`trace::Trace`], what is replayed, and [`report::Record`], what came of one request. [`prompts`]
+//! gives a request of a trace its text.
 
 mod elementary;
 pub mod load;
+pub mod prompts;
 mod random;
 pub mod report;
 pub mod trace;

@@ -37,7 +37,6 @@ mod tests;
 pub use ask::Asking;
 pub use clock::FineClock;
 pub use keys::TenantKeys;
-pub use plimsoll_types::Kind;
 pub use run::{Fault, Run};
 pub use tally::Progress;
 pub use target::{Target, Unusable};

@@ -1,9 +1,10 @@
 //! Requests and when they arrive: what is replayed.
 //!
 //! ```text
-//!   a file: azure, mooncake, plain · a folder: servegen ── read ──▶ Trace ── shape: part, rate, copies ──▶ Trace
-//!   a workload: synthetic ── arrivals, lengths ──────────────────▶   ▲
-//!                                                                    └── source: what a YAML file says of it all
+//!   a file: azure, mooncake, plain ── read ──▶ ┐
+//!   a folder of client models: servegen ─────▶ ├── Trace ── shape: part, rate, copies ──▶ Trace
+//!   synthetic: sessions ── arrivals, lengths ▶ ┘
+//!                                          source: all of it, as a YAML file says
 //! ```
 //!
 //! Start reading at [`Trace`]; [`read()`] reads a file, and [`Source`] whatever a scenario asks for.
@@ -89,3 +90,6 @@ impl Trace {
         self.arrivals.last().map_or(Duration::ZERO, |arrival| arrival.at)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,12 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// How many tokens the models of the embedded fleet make of `text`.
+#[must_use]
+pub fn count(text: &str) -> usize {
+    tokens(text).count()
+}
+
 /// The numbers of the tokens of `text`.
 pub(super) fn numbers(text: &str) -> impl Iterator<Item = u32> {
     tokens(text).map(number)

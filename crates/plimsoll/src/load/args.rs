@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use plimsoll_workload::load::{Asking, Kind, Target, TenantKeys};
+use plimsoll_workload::load::{Asking, Target, TenantKeys};
+use plimsoll_workload::prompts::{Form, Length};
 use plimsoll_workload::report::Slo;
 use plimsoll_workload::trace::{Law, Source};
 
@@ -103,6 +104,9 @@ pub(crate) struct Put {
     /// Ask for answers in one piece in the place of streams.
     #[arg(long, help_heading = "Requests")]
     plain: bool,
+    /// Ask for answers of at most the length of the trace, for endpoints that refuse `ignore_eos`.
+    #[arg(long, help_heading = "Requests")]
+    at_most: bool,
 
     /// Closed loop: so many clients, each of which asks again when it has been answered.
     #[arg(long, value_name = "CLIENTS", value_parser = at_least_one, help_heading = "Sending")]
@@ -259,12 +263,13 @@ impl Put {
 
     /// What is asked, of `model` if not of those of the trace.
     pub(crate) fn asking(&self, model: Option<String>) -> Asking {
-        let kind = match self.kind {
-            Asked::Chat => Kind::Chat,
-            Asked::Completions => Kind::Completion,
-            Asked::Embeddings => Kind::Embedding,
+        let form = match self.kind {
+            Asked::Chat => Form::Chat,
+            Asked::Completions => Form::Completion,
+            Asked::Embeddings => Form::Embedding,
         };
-        Asking { kind, stream: !self.plain, model, seed: self.seed }
+        let length = if self.at_most { Length::AtMost } else { Length::Exactly };
+        Asking { form, stream: !self.plain, length, model, seed: self.seed }
     }
 
     /// What a good answer keeps to.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_engines::{Answer, Call, Engine, Failure};
-use plimsoll_types::{Chunk, Clock, Head, Instant, Kind, Peeked, Sleep, TokioClock, Usage};
+use plimsoll_types::{Chunk, Clock, Head, Instant, Peeked, Sleep, TokioClock, Usage};
 use tokio::task::LocalSet;
 
 use super::ask::{Asking, Requests};
@@ -19,6 +19,7 @@ use super::keys::TenantKeys;
 use super::log::{Kept, Log};
 use super::tally::{Tally, progress};
 use super::{Progress, Timeline};
+use crate::prompts::{Form, Length};
 use crate::report::{Outcome, Record};
 use crate::trace::{Arrival, Trace};
 
@@ -210,8 +211,8 @@ impl Trial {
             tally: Arc::clone(&tally),
         };
         let trace = self.trace();
-        let asking = Asking { kind: Kind::Chat, stream: true, model: None, seed: 1 };
-        let requests = Requests::new(asking, &trace, &keys);
+        let asking = Asking { form: Form::Chat, stream: true, length: Length::Exactly, model: None, seed: 1 };
+        let requests = Requests::new(&asking, &trace, &keys);
         let ask = Box::new(move |number, arrival: &Arrival| requests.request(number, arrival));
         let generator = Rc::new(Generator::new(core, self.line, ask));
         let stop = self.stop.map_or(Instant::NEVER, |stop| Instant::ORIGIN + stop);

@@ -63,7 +63,7 @@ async fn send(orders: Orders, index: usize, tally: Arc<Tally>, busy: &Cell<f64>)
         log: Arc::clone(&orders.log),
         tally,
     };
-    let requests = Requests::new(plan.asking.clone(), &plan.trace, &plan.target.keys);
+    let requests = Requests::new(&plan.asking, &plan.trace, &plan.target.keys);
     let ask = Box::new(move |number, arrival: &Arrival| requests.request(number, arrival));
     let generator = Rc::new(Generator::new(core, *timeline, ask));
     let begun = (fine.now(), host::cpu());

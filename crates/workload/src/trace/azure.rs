@@ -67,8 +67,8 @@ fn nanos(fraction: &str) -> Option<u32> {
     valid.then(|| padded().fold(0, |number, digit| number * 10 + digit))
 }
 
-/// Days from a first of March before the year zero (Hinnant, *chrono-compatible low-level date algorithms*): the calendar
-/// repeats itself after 400 years.
+/// Days from a first of March before the year zero (Hinnant, *chrono-compatible low-level date algorithms*): the
+/// calendar repeats itself after 400 years.
 fn days(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 { (year + 400, month - 3) } else { (year + 399, month + 9) };
     year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1

@@ -77,7 +77,7 @@ impl Builder {
             return Err(format!("there are more than {MOST_BLOCKS} block ids"));
         }
         let arrival = Arrival {
-            at: row.at + self.jitter.mul_f64(self.draw.unit()),
+            at: row.at.saturating_add(self.jitter.mul_f64(self.draw.unit())),
             prompt_tokens,
             output_tokens,
             first_block: self.trace.blocks.len() as u32,

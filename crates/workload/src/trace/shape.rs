@@ -52,13 +52,13 @@ pub fn replicate(trace: Trace, copies: u32, seed: u64) -> Result<Trace, Error> {
         return Err(Error::TooLarge { what: "block ids", most: MOST_BLOCKS });
     }
     let mut whole = trace;
-    let period = whole.duration() + mean_gap(&whole);
+    let period = whole.duration().saturating_add(mean_gap(&whole));
     let mut draw = Draw::new(seed, 0x636f_7079);
     for copy in 1..copies {
         let shift = period.mul_f64(draw.unit());
         for index in 0..count {
             let mut arrival = whole.arrivals[index];
-            arrival.at += shift;
+            arrival.at = arrival.at.saturating_add(shift);
             arrival.at = arrival.at.checked_sub(period).unwrap_or(arrival.at);
             arrival.first_block += copy * blocks as u32;
             whole.arrivals.push(arrival);

@@ -147,8 +147,8 @@ impl Source {
     /// The trace, and what of a file could not be used. Files are looked for from the folder `base`; `seed` decides
     /// all that is drawn.
     ///
-    /// What is asked for happens in this order: a part of the source, its rate, copies, tenants, the number of requests,
-    /// the cuts.
+    /// What is asked for happens in this order: a part of the source, its rate, copies, who sends them and whose are
+    /// kept, the number of requests, the cuts.
     ///
     /// # Errors
     ///

@@ -110,7 +110,7 @@ impl Synthetic {
         }
     }
 
-    /// The requests from the beginning to `until`, at most `count`, of tenants by weight.
+    /// The requests of `model` from the beginning to `until`, sent by tenants of these weights; without any, by one.
     ///
     /// The trace begins in the middle of things: sessions that began before it are under way, so that the rate is that
     /// of the process from the first second.
@@ -136,22 +136,29 @@ impl Synthetic {
         for (number, (begin, region)) in (0..).zip(times.take_while(|(at, _)| *at < until)) {
             let mut session = Session::new(self, seed, number);
             let tenant = session.tenant(tenants);
-            let first = trace.arrivals.len();
-            let blocks = (trace.blocks.len() as u64, u64::from(trace.block_tokens));
-            trace.arrivals.extend(session.turns(self).filter_map(|turn| {
+            let blocks = (trace.blocks.len() as u64, self.block_tokens);
+            let requests = session.turns(self).filter_map(|turn| {
                 let at = begin + turn.after;
                 let arrival = turn.arrival(blocks, tenant, region);
                 (0.0..until).contains(&at).then(|| Arrival { at: Duration::from_secs_f64(at), ..arrival })
-            }));
-            // The ids of a turn are the first ones of those of the turn after it, and stand in the trace once.
-            let ids = trace.arrivals[first..].last().map_or(0, |last| last.block_count);
-            if trace.blocks.len() + ids as usize > MOST_BLOCKS {
-                return Err(Error::TooLarge { what: "block ids", most: MOST_BLOCKS });
-            }
-            trace.blocks.extend((0..u64::from(ids)).map(|index| session.block(self, index)));
+            });
+            let first = trace.arrivals.len();
+            trace.arrivals.extend(requests);
+            self.add_blocks(&session, first, &mut trace)?;
         }
         trace.arrivals.sort_by_key(|arrival| arrival.at);
         Ok(trace)
+    }
+
+    /// Adds the block ids of a session, whose requests are those from `first` on: the ids of a turn are the first ones
+    /// of those of the turn after it, and stand in the trace once.
+    fn add_blocks(&self, session: &Session, first: usize, trace: &mut Trace) -> Result<(), Error> {
+        let ids = trace.arrivals[first..].last().map_or(0, |last| last.block_count);
+        if trace.blocks.len() + ids as usize > MOST_BLOCKS {
+            return Err(Error::TooLarge { what: "block ids", most: MOST_BLOCKS });
+        }
+        trace.blocks.extend((0..u64::from(ids)).map(|index| session.block(self, index)));
+        Ok(())
     }
 
     fn empty(&self, model: &str, tenants: &[(String, f64)]) -> Trace {

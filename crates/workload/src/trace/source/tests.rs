@@ -89,5 +89,8 @@ fn a_spec_of_one_line_is_a_path_a_workload_or_keys() {
     assert_eq!(Source::of_spec("agents").unwrap().synthetic, Synthetic::of("agents"));
     let keys = Source::of_spec("{synthetic: agents, requests: 5}").unwrap();
     assert_eq!((keys.synthetic.workload, keys.requests), ("agents", 5));
-    assert_eq!(Source::of_spec("{a: 1}").unwrap_err()[0].to_string(), "trace:1: a: is not a key");
+    assert_eq!(
+        Source::of_spec("{no_such_key: 1}").unwrap_err()[0].to_string(),
+        "trace:1: no_such_key: is not a key"
+    );
 }
