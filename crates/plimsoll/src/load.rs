@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use plimsoll_workload::load::calibrate::{Calibration, Sample};
 use plimsoll_workload::load::{Pace, Plan, Run, Target};
 use plimsoll_workload::report::{self, About, Outcome, Recorder, Report};
 use plimsoll_workload::trace::Trace;
@@ -41,8 +42,19 @@ fn read(file: &Path) -> anyhow::Result<Report> {
     Report::from_json(&std::fs::read_to_string(file).with_context(name)?).with_context(name)
 }
 
-fn calibrate(_: &Put) -> anyhow::Result<ExitCode> {
-    bail!("not yet")
+fn calibrate(args: &Put) -> anyhow::Result<ExitCode> {
+    let target = args.target()?;
+    let tell = |sample: &Sample| {
+        if !args.quiet {
+            eprintln!("{sample}");
+        }
+    };
+    let found = on_a_core(async {
+        let model = target.check(args.model.as_deref(), &[String::new()]).await?.unwrap_or_default();
+        Calibration::of(&target, &args.asking(Some(model)), tell).await
+    })??;
+    print!("{found}");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn put(args: Put) -> anyhow::Result<ExitCode> {

@@ -10,6 +10,8 @@
 //!
 //! For given `alpha`, `beta` and `p` the rest is linear, so a search over three numbers remains.
 
+use std::fmt;
+
 use plimsoll_types::{Chunked, StepTime};
 
 /// What one probe found.
@@ -28,16 +30,27 @@ pub struct Sample {
 impl Sample {
     /// What `step` predicts for it.
     #[must_use]
-    pub fn predicted(&self, step: &StepTime) -> f64 {
+    pub(super) fn predicted(&self, step: &StepTime) -> f64 {
         let chunk = Chunked { tokens: self.prefill, context: 0 };
         let chunks = if self.prefill > 0 { std::slice::from_ref(&chunk) } else { &[] };
         step.millis(chunks, self.sequences, self.context)
     }
 }
 
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prefill, sequences, context, millis } = self;
+        if *prefill > 0 {
+            write!(f, "prefill of {prefill} tokens: {millis:.2} ms")
+        } else {
+            write!(f, "decode of {sequences} streams over {context} tokens: {millis:.2} ms a token")
+        }
+    }
+}
+
 /// The mean of the relative errors of `step` over `samples`, from 0.
 #[must_use]
-pub fn mape<'a>(step: &StepTime, samples: impl IntoIterator<Item = &'a Sample>) -> f64 {
+pub(super) fn mape<'a>(step: &StepTime, samples: impl IntoIterator<Item = &'a Sample>) -> f64 {
     let (mut sum, mut count) = (0.0, 0_u32);
     for sample in samples {
         sum += (sample.predicted(step) - sample.millis).abs() / sample.millis;
@@ -49,7 +62,7 @@ pub fn mape<'a>(step: &StepTime, samples: impl IntoIterator<Item = &'a Sample>) 
 /// The constants that predict `samples` best, in the sum of the squares of the relative errors. `None` where there are
 /// not at least three lengths of prompt and three steps of decode to tell them apart.
 #[must_use]
-pub fn fit(samples: &[Sample]) -> Option<StepTime> {
+pub(super) fn fit(samples: &[Sample]) -> Option<StepTime> {
     let (prefill, decode): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(|one| one.prefill > 0);
     let longest = prefill.iter().max_by_key(|one| one.prefill)?;
     let floor = decode.iter().map(|one| one.millis).min_by(f64::total_cmp)?;
