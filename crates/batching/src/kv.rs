@@ -29,7 +29,8 @@ pub struct Kv {
     /// The block held by none for longest, and the one for the shortest time.
     oldest: u32,
     newest: u32,
-    /// For each bucket of names, its first block.
+    /// For each bucket of names the complement of its first block: empty ones are zero, and zeroes that nobody has
+    /// written to take no memory.
     buckets: Vec<u32>,
     held: u32,
     idle: u32,
@@ -85,7 +86,7 @@ impl Kv {
             vacant: NONE,
             oldest: NONE,
             newest: NONE,
-            buckets: vec![NONE; buckets],
+            buckets: vec![!NONE; buckets],
             held: 0,
             idle: 0,
             shared: 0,
@@ -181,8 +182,8 @@ impl Kv {
         }
         let bucket = self.bucket(name);
         let entry = &mut self.entries[block as usize];
-        (entry.name, entry.state, entry.next) = (name, State::Announced, self.buckets[bucket]);
-        self.buckets[bucket] = block;
+        (entry.name, entry.state, entry.next) = (name, State::Announced, !self.buckets[bucket]);
+        self.buckets[bucket] = !block;
     }
 
     /// An announced block has been computed: from now on it can be shared.
@@ -215,7 +216,7 @@ impl Kv {
     }
 
     fn find(&self, name: u64) -> Option<Block> {
-        let mut block = self.buckets[self.bucket(name)];
+        let mut block = !self.buckets[self.bucket(name)];
         while block != NONE {
             let entry = &self.entries[block as usize];
             if entry.name == name {
@@ -236,10 +237,10 @@ impl Kv {
     fn forget(&mut self, block: Block) {
         let (name, next) = (self.entries[block as usize].name, self.entries[block as usize].next);
         let bucket = self.bucket(name);
-        if self.buckets[bucket] == block {
-            self.buckets[bucket] = next;
+        if self.buckets[bucket] == !block {
+            self.buckets[bucket] = !next;
         } else {
-            let mut before = self.buckets[bucket] as usize;
+            let mut before = !self.buckets[bucket] as usize;
             while self.entries[before].next != block {
                 before = self.entries[before].next as usize;
             }

@@ -75,7 +75,7 @@ fn settings(
     let mut engines = before.clone();
     let mut specs = Vec::new();
     if config.backends.is_empty() {
-        for gpu in simulated::embedded(FLEET_SEED, epoch) {
+        for gpu in simulated::embedded(FLEET_SEED, epoch, config.embedded.time_scale as u32) {
             let spec = gpu.spec().clone();
             engines.simulated.entry(key(&spec)).or_insert(gpu);
             specs.push(spec);
@@ -116,5 +116,33 @@ pub(crate) fn spec_of(backend: &BackendConfig, discovered: &Discovered) -> Backe
     match discovered.get(&key(&spec)) {
         Some(models) => backend.spec(models),
         None => spec,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plimsoll_types::TokioClock;
+
+    fn embedded(time_scale: u64) -> Config {
+        let mut config = Config::default();
+        config.embedded.time_scale = time_scale;
+        config
+    }
+
+    fn identities(house: &House) -> Vec<String> {
+        house.shared.snapshot().fleet.backends.iter().map(|backend| backend.spec.identity.clone()).collect()
+    }
+
+    #[test]
+    fn an_embedded_fleet_on_another_time_scale_is_another_fleet() {
+        let house = house(embedded(1), Arc::new(TokioClock::start())).unwrap();
+        let real = identities(&house);
+        publish(&house, embedded(20), &Discovered::new()).unwrap();
+        let slow = identities(&house);
+        assert_eq!(slow.len(), real.len());
+        assert!(slow.iter().all(|identity| !real.contains(identity)), "{slow:?}");
+        publish(&house, embedded(20), &Discovered::new()).unwrap();
+        assert_eq!(identities(&house), slow);
     }
 }

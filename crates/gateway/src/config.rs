@@ -1,11 +1,13 @@
 //! The configuration: one file with a section for each crate, and what is checked across sections.
 
 mod backends;
+mod embedded;
 mod overrides;
 mod reference;
 mod requests;
 
 pub use backends::{ApiKey, BackendConfig};
+pub use embedded::Embedded;
 pub use overrides::Overrides;
 pub use plimsoll_yaml::Problem;
 pub use reference::reference;
@@ -41,6 +43,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The backends; none means the embedded fleet.
     pub backends: Vec<BackendConfig>,
+    /// How the embedded fleet is.
+    pub embedded: Embedded,
     /// How backends are chosen.
     pub routing: plimsoll_routing::Config,
     /// The life of a request.
@@ -72,6 +76,7 @@ impl Default for Config {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(300),
             backends: Vec::new(),
+            embedded: Embedded::default(),
             routing: plimsoll_routing::Config::default(),
             pipeline: plimsoll_pipeline::Config::default(),
             overrides: Overrides::default(),
@@ -116,6 +121,7 @@ impl Section for Config {
         keys.millis(key, 0..=86_400_000, &mut self.drain_timeout);
         let key = Key::new("backends", "The backends; none means the embedded fleet of simulated GPUs.");
         keys.list(key, &mut self.backends);
+        keys.section(Key::new("embedded", "The embedded fleet, where it serves."), &mut self.embedded);
         keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
         keys.section(Key::new("pipeline", "Limits on the life of a request."), &mut self.pipeline);
         self.override_keys(keys);

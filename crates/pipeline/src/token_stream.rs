@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_engines::Failure;
-use plimsoll_routing::Verdict;
+use plimsoll_routing::{Backend, Verdict};
 use plimsoll_types::{Chunk, Clock, Instant, Peeked, ServeError};
 
 use crate::attempt::poll_chunk;
@@ -84,6 +84,24 @@ impl TokenStream {
                 Some(flowing.live.begun.chunks[0].bytes.len() as u64)
             }
             _ => None,
+        }
+    }
+
+    /// What was read from all that has come so far; nothing before the first token and after the end.
+    #[must_use]
+    pub fn seen(&self) -> Peeked {
+        match &self.state {
+            State::Live(flowing) => flowing.seen,
+            State::Beginning(_) | State::Ended => Peeked::default(),
+        }
+    }
+
+    /// The backend that answers, from the first token to the end.
+    #[must_use]
+    pub fn backend(&self) -> Option<&Backend> {
+        match &self.state {
+            State::Live(flowing) => Some(&flowing.live.dispatched.backend),
+            State::Beginning(_) | State::Ended => None,
         }
     }
 

@@ -1,11 +1,15 @@
 //! How one of several backends is chosen. Hot path: no allocation, no lock, no await.
 
 mod least_in_flight;
+mod least_tokens;
 mod power_of_two;
+mod random;
 mod round_robin;
 
 pub use least_in_flight::LeastInFlight;
+pub use least_tokens::LeastTokens;
 pub use power_of_two::PowerOfTwo;
+pub use random::Random;
 pub use round_robin::RoundRobin;
 
 use rand::rngs::SmallRng;
@@ -22,7 +26,7 @@ pub trait Policy: Send + Sync {
 }
 
 /// The names that a configuration may use.
-pub const NAMES: &[&str] = &["power_of_two", "round_robin", "least_in_flight"];
+pub const NAMES: &[&str] = &["power_of_two", "random", "round_robin", "least_in_flight", "least_tokens"];
 /// The policy where none is named.
 pub const DEFAULT: &str = "power_of_two";
 
@@ -35,8 +39,10 @@ pub const DEFAULT: &str = "power_of_two";
 pub fn named(name: &str) -> Box<dyn Policy> {
     match name {
         "power_of_two" => Box::new(PowerOfTwo),
+        "random" => Box::new(Random),
         "round_robin" => Box::new(RoundRobin::default()),
         "least_in_flight" => Box::new(LeastInFlight),
+        "least_tokens" => Box::new(LeastTokens),
         other => panic!("{other} is not among the policies that a configuration may name"),
     }
 }

@@ -59,6 +59,23 @@ impl StepTime {
         millis
     }
 
+    /// The times of a GPU that takes `factor` times as long for everything.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Self {
+        Self {
+            host: self.host * factor,
+            alpha: self.alpha * factor,
+            beta: self.beta * factor,
+            p: self.p,
+            d0: self.d0 * factor,
+            d1: self.d1 * factor,
+            d2: self.d2 * factor,
+            e0: self.e0 * factor,
+            e1: self.e1 * factor,
+            e2: self.e2 * factor,
+        }
+    }
+
     fn linear(&self, tokens: f64) -> f64 {
         (self.alpha.powf(self.p) + (self.beta * tokens).powf(self.p)).powf(1.0 / self.p)
     }
@@ -85,6 +102,13 @@ mod tests {
     fn one_sequence_on_an_h200_decodes_about_two_hundred_tokens_a_second() {
         let rate = 1_000.0 / H200_8B.millis(&[], 1, 1_000);
         assert!((190.0..215.0).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_gpu_that_is_three_times_as_slow_takes_three_times_as_long() {
+        let chunks = [Chunked { tokens: 700, context: 300 }];
+        let (once, thrice) = (H200_8B.millis(&chunks, 5, 900), H200_8B.scaled(3.0).millis(&chunks, 5, 900));
+        assert!((thrice / once - 3.0).abs() < 1e-9, "{once} {thrice}");
     }
 
     #[test]

@@ -15,4 +15,6 @@ pub mod load;
 pub mod prompts;
 mod random;
 pub mod report;
+pub mod scenario;
+pub mod simulation;
 pub mod trace;

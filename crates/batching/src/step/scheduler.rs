@@ -67,15 +67,7 @@ impl Scheduler {
     /// # Errors
     /// If it has no prompt, or could not be computed even alone.
     pub fn add(&mut self, sequence: &Sequence<'_>) -> Result<SequenceId, Refusal> {
-        if sequence.prompt_tokens == 0 {
-            return Err(Refusal::Empty);
-        }
-        // The last token that is written is never read.
-        let tokens = u64::from(sequence.prompt_tokens) + u64::from(sequence.max_output.saturating_sub(1));
-        let room = u64::from(self.limits.kv_blocks) * u64::from(self.limits.block_tokens);
-        if tokens > room.min(u64::from(u32::MAX / 2)) {
-            return Err(Refusal::TooLong { tokens, room });
-        }
+        self.check(sequence)?;
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.sequences.push(State::default());
             self.sequences.len() as u32 - 1
@@ -88,6 +80,23 @@ impl Scheduler {
         let id = state.id(slot);
         self.enqueue(Place { key, slot });
         Ok(id)
+    }
+
+    /// Whether a sequence could be computed at all.
+    ///
+    /// # Errors
+    /// If it has no prompt, or would not fit even alone.
+    pub fn check(&self, sequence: &Sequence<'_>) -> Result<(), Refusal> {
+        if sequence.prompt_tokens == 0 {
+            return Err(Refusal::Empty);
+        }
+        // The last token that is written is never read.
+        let tokens = u64::from(sequence.prompt_tokens) + u64::from(sequence.max_output.saturating_sub(1));
+        let room = u64::from(self.limits.kv_blocks) * u64::from(self.limits.block_tokens);
+        if tokens > room.min(u64::from(u32::MAX / 2)) {
+            return Err(Refusal::TooLong { tokens, room });
+        }
+        Ok(())
     }
 
     /// A sequence ends, at any time; what the step under way computes of it is for nothing. Whether there was one.

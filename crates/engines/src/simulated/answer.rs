@@ -6,10 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use plimsoll_batching::step::Refusal;
 use plimsoll_types::{Chunk, Clock, Head, Instant, Peeked, Sleep, Text};
 
 use super::generation::Generation;
-use super::gpu::{Gpu, Work};
+use super::gpu::{Gpu, Received, Work, Written};
 use super::known::Known;
 use super::seat::Seat;
 use crate::{Answer, Failure};
@@ -40,74 +41,54 @@ pub(super) struct SimulatedAnswer {
     route: Route,
     timer: Timer,
     job: Job,
-    /// What the GPU must do, until the request has arrived there.
-    work: Option<Work>,
     arrives: Instant,
+    /// The place on the GPU, until all has been received.
     seat: Option<Seat>,
-    /// When the next tokens leave the GPU; `None` before the first.
-    due: Option<Instant>,
+    /// What is received at a time; kept for the next time.
+    written: Written,
     out: BytesMut,
     /// The whole of a plain answer, when its head has been given.
     body: Option<Chunk>,
 }
 
 impl SimulatedAnswer {
-    /// The answer to a request that left at `now`.
-    pub(super) fn new(route: Route, job: Job, work: Option<Work>, now: Instant) -> Self {
+    /// The answer to a request that left at `now`, for which the GPU has to do some `work`.
+    pub(super) fn new(route: Route, job: Job, work: Option<Work>, now: Instant) -> Result<Self, Refusal> {
         let arrives = now + route.one_way;
+        let seat = work.map(|work| Seat::take(&route.gpu, &route.clock, work, arrives)).transpose()?;
         let timer = Timer { clock: Arc::clone(&route.clock), pending: None };
-        Self { route, timer, job, work, arrives, seat: None, due: None, out: BytesMut::new(), body: None }
+        let (written, out) = (Written::new(), BytesMut::new());
+        Ok(Self { route, timer, job, arrives, seat, written, out, body: None })
     }
 
-    /// Waits until the request is with the GPU.
-    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.work.is_some() {
-            ready!(self.timer.poll(self.arrives, cx));
-            let seat = |work| Seat::take(&self.route.gpu, &self.route.clock, work, self.arrives);
-            self.seat = self.work.take().map(seat);
+    /// Waits for what is written next, which is left in `written`.
+    fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        self.written.clear();
+        loop {
+            let one_way = self.route.one_way;
+            let received = match &self.seat {
+                Some(seat) => seat.receive(one_way, &mut self.written, cx.waker()),
+                None => Ok(Received { at: self.arrives, cached: 0, over: true }),
+            };
+            match received {
+                Ok(received) => return Poll::Ready(received),
+                Err(until) => ready!(self.timer.poll(until + one_way, cx)),
+            }
         }
-        Poll::Ready(())
-    }
-
-    /// Waits until the GPU has read the prompt and the news of it is here. Gives when it had, and how many tokens it
-    /// knew.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<(Instant, u32)> {
-        ready!(self.poll_arrived(cx));
-        let (at, cached) = match &self.seat {
-            None => (self.arrives, 0),
-            // Without an answer the GPU has kept the waker.
-            Some(seat) => match seat.prefilled(cx.waker()) {
-                None => return Poll::Pending,
-                Some(prefilled) => (prefilled.at, prefilled.cached),
-            },
-        };
-        ready!(self.timer.poll(at + self.route.one_way, cx));
-        Poll::Ready((at, cached))
     }
 
     /// Waits for the next tokens and writes them; `None` after the last.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Peeked>> {
-        let begun = self.due;
-        let (due, cached) = match begun {
-            Some(due) => {
-                ready!(self.timer.poll(due + self.route.one_way, cx));
-                (due, 0)
-            }
-            None => ready!(self.poll_read(cx)),
-        };
-        let Job::Generation(generation) = &mut self.job else { return Poll::Ready(None) };
-        if begun.is_none() {
-            generation.begin(&mut self.out, cached);
-        } else if generation.is_over() {
+        if self.seat.is_none() {
             return Poll::Ready(None);
         }
-        let now = self.route.epoch + (due + self.route.one_way - Instant::ORIGIN).as_secs();
-        let peeked = generation.step(&mut self.out, now);
-        self.due = Some(due);
+        let Received { at, cached, over } = ready!(self.poll_received(cx));
+        let now = self.route.epoch + (at + self.route.one_way - Instant::ORIGIN).as_secs();
+        let Job::Generation(generation) = &mut self.job else { return Poll::Ready(None) };
+        let peeked = generation.step(&mut self.out, &self.written, cached, now);
+        debug_assert_eq!(over, generation.is_over(), "the GPU writes as much as there is to say");
         if generation.is_over() {
             self.seat = None;
-        } else if let Some(seat) = &mut self.seat {
-            self.due = Some(due + seat.step(generation.share()));
         }
         Poll::Ready(Some(peeked))
     }
@@ -116,7 +97,8 @@ impl SimulatedAnswer {
     fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<(u16, Chunk)> {
         if let Job::Known(Known { status, body, usage }) = &self.job {
             let (status, bytes, usage) = (*status, body.clone(), *usage);
-            ready!(self.poll_read(cx));
+            while !ready!(self.poll_received(cx)).over {}
+            ready!(self.timer.poll(self.arrives + self.route.one_way, cx));
             self.seat = None;
             return Poll::Ready((status, Chunk { bytes, peeked: Peeked { usage, ..Peeked::default() } }));
         }
@@ -137,7 +119,6 @@ impl Answer for SimulatedAnswer {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
         if self.is_stream() {
             // As vLLM does it: the head goes back as soon as the request is there.
-            ready!(self.poll_arrived(cx));
             ready!(self.timer.poll(self.arrives + self.route.one_way, cx));
             let content_type = Text::from_static("text/event-stream; charset=utf-8");
             return Poll::Ready(Ok(Head { status: 200, stream: true, content_type, ..Head::default() }));

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use plimsoll_batching::step::Refusal;
 use serde_json::{Map, Value};
 
 use super::random::mix;
@@ -26,6 +27,13 @@ impl Wrong {
     /// A field that is missing or of the wrong form.
     pub(super) fn field(param: &'static str, is: &str) -> Self {
         Self { message: format!("`{param}` {is}"), param: Some(param), code: None }
+    }
+}
+
+impl From<Refusal> for Wrong {
+    /// What no GPU of this kind could compute, even alone.
+    fn from(refusal: Refusal) -> Self {
+        Self { message: refusal.to_string(), param: None, code: Some("context_length_exceeded") }
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use plimsoll_types::{BackendSpec, Clock, Kind, Request, StepTime};
+use plimsoll_types::{BackendSpec, Clock, Instant, Kind, Request};
 
 use super::answer::{Job, Route, SimulatedAnswer};
 use super::ask::{Fields, Wrong};
@@ -12,10 +12,8 @@ use super::generation::Generation;
 use super::gpu::{Gpu, Work};
 use super::known::{self, Known};
 use super::random::mix;
+use super::table::GpuModel;
 use crate::{Answer, Call, Engine};
-
-/// Sequences that a GPU works on at a time, as vLLM's `max_num_seqs` is by default. More requests wait.
-pub(super) const SEQUENCES: u32 = 256;
 
 /// What a simulated model can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,16 +52,16 @@ struct Shared {
 }
 
 impl Simulated {
-    /// A backend as `spec` describes it, so far away, whose steps take such times. `epoch` is the origin of the clock
+    /// A backend as `spec` describes it, so far away, with such a GPU. `epoch` is the origin of the clock
     /// in seconds since 1970.
     pub(super) fn new(
         spec: BackendSpec,
         skill: Skill,
-        time: StepTime,
+        gpu: &GpuModel,
         round_trip: Duration,
         (seed, epoch): (u64, u64),
     ) -> Self {
-        let (gpu, one_way) = (Arc::new(Gpu::new(time, SEQUENCES)), round_trip / 2);
+        let (gpu, one_way) = (Arc::new(Gpu::new(gpu.time, gpu.limits())), round_trip / 2);
         let shared = Shared { spec, skill, gpu, one_way, seed, epoch, served: AtomicU64::new(0) };
         Self { shared: Arc::new(shared) }
     }
@@ -96,9 +94,16 @@ impl Engine for SimulatedEngine {
             created: self.shared.epoch + now.as_nanos() / 1_000_000_000,
             model: call.alias.unwrap_or(&call.request.envelope.model).to_owned(),
         };
-        let (job, work) = job(self.shared.skill, call.request, origin)
-            .unwrap_or_else(|wrong| (Job::Known(Known::from(wrong)), None));
-        Box::new(SimulatedAnswer::new(self.route.clone(), job, work, now))
+        let answer = job(self.shared.skill, call.request, origin)
+            .and_then(|(job, work)| self.answer(job, work, now))
+            .or_else(|wrong| self.answer(Job::Known(Known::from(wrong)), None, now));
+        Box::new(answer.expect("nothing is asked of a GPU that refuses"))
+    }
+}
+
+impl SimulatedEngine {
+    fn answer(&self, job: Job, work: Option<Work>, now: Instant) -> Result<SimulatedAnswer, Wrong> {
+        SimulatedAnswer::new(self.route.clone(), job, work, now).map_err(Wrong::from)
     }
 }
 

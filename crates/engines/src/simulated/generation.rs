@@ -6,7 +6,7 @@ use plimsoll_types::{Finish, Kind, Peeked, Usage};
 use super::ask::{self, Fields, Wrong};
 use super::conversation;
 use super::dialect::{Chat, Completion, Dialect, Message, Origin, Response, Written};
-use super::gpu::{Decoding, Work};
+use super::gpu::Work;
 use super::random::mix;
 use super::text::{Bounds, End, Writer};
 use super::tokens::Prompt;
@@ -19,13 +19,13 @@ pub(super) struct Generation {
     dialect: Box<dyn Dialect>,
     choices: Vec<Choice>,
     stream: bool,
+    /// Whether the beginning has been written.
+    begun: bool,
     usage: Usage,
 }
 
 struct Choice {
     writer: Writer,
-    /// Tokens of the prompt and of what was written.
-    context: u64,
     /// What was written, for an answer that is not a stream.
     text: String,
     end: Option<End>,
@@ -62,17 +62,12 @@ impl Generation {
             let bounds = Bounds { limit: bounds.limit.min(ask::room(prompt, param)?), ..bounds.clone() };
             for index in 0..u64::from(n) {
                 let writer = Writer::new(mix(mix(prompt.hash, salt), index), &bounds);
-                choices.push(Choice {
-                    writer,
-                    context: u64::from(prompt.tokens),
-                    text: String::new(),
-                    end: None,
-                });
+                choices.push(Choice { writer, text: String::new(), end: None });
             }
         }
         let usage = Usage { prompt: prompts.iter().map(|prompt| prompt.tokens).sum(), ..Usage::default() };
-        let work = Work { prompts, sequences: choices.len() as u32 };
-        Ok((Self { dialect, choices, stream, usage }, work))
+        let outputs = choices.iter().map(|choice| choice.writer.left()).collect();
+        Ok((Self { dialect, choices, stream, begun: false, usage }, Work { prompts, outputs }))
     }
 
     /// Whether it is written as a stream of events.
@@ -80,36 +75,16 @@ impl Generation {
         self.stream
     }
 
-    /// The prompt has been read, all but `cached` tokens of it.
-    pub(super) fn begin(&mut self, out: &mut BytesMut, cached: u32) {
+    /// Writes one token of each of the choices `written`, and at the very end what comes then. Of the prompt `cached`
+    /// tokens did not have to be read; `now` is in seconds since 1970.
+    pub(super) fn step(&mut self, out: &mut BytesMut, written: &[u32], cached: u32, now: u64) -> Peeked {
+        let mut peeked = Peeked::default();
         self.usage.cached = cached;
-        if self.stream {
+        if self.stream && !std::mem::replace(&mut self.begun, true) {
             self.dialect.begin(out, self.choices.len() as u32, self.usage);
         }
-    }
-
-    /// Writes one token of every choice that goes on, and at the very end what comes then; `now` is in seconds since
-    /// 1970.
-    pub(super) fn step(&mut self, out: &mut BytesMut, now: u64) -> Peeked {
-        let mut peeked = Peeked::default();
-        for (index, choice) in (0..).zip(&mut self.choices).filter(|(_, choice)| choice.end.is_none()) {
-            if let Some(token) = choice.writer.next() {
-                self.usage.completion += 1;
-                choice.context += 1;
-                if self.stream {
-                    self.dialect.token(out, index, token);
-                    peeked.token_events += 1;
-                } else {
-                    choice.text.push_str(token);
-                }
-            }
-            choice.end = choice.writer.end();
-            if let Some(end) = choice.end {
-                peeked.finish = Some(if end == End::Length { Finish::Length } else { Finish::Natural });
-                if self.stream {
-                    self.dialect.finish(out, index, end);
-                }
-            }
+        for &index in written {
+            self.write(out, index, &mut peeked);
         }
         if self.is_over() {
             peeked.usage = Some(self.usage);
@@ -119,18 +94,29 @@ impl Generation {
         peeked
     }
 
+    fn write(&mut self, out: &mut BytesMut, index: u32, peeked: &mut Peeked) {
+        let choice = &mut self.choices[index as usize];
+        if let Some(token) = choice.writer.next() {
+            self.usage.completion += 1;
+            if self.stream {
+                self.dialect.token(out, index, token);
+                peeked.token_events += 1;
+            } else {
+                choice.text.push_str(token);
+            }
+        }
+        choice.end = choice.writer.end();
+        if let Some(end) = choice.end {
+            peeked.finish = Some(if end == End::Length { Finish::Length } else { Finish::Natural });
+            if self.stream {
+                self.dialect.finish(out, index, end);
+            }
+        }
+    }
+
     /// Whether all of it has been written.
     pub(super) fn is_over(&self) -> bool {
         self.choices.iter().all(|choice| choice.end.is_some())
-    }
-
-    /// What goes on decoding.
-    pub(super) fn share(&self) -> Decoding {
-        let live = self.choices.iter().filter(|choice| choice.end.is_none());
-        live.fold(Decoding::default(), |share, choice| Decoding {
-            sequences: share.sequences + 1,
-            context: share.context + choice.context,
-        })
     }
 
     fn finish(&mut self, out: &mut BytesMut, now: u64) {
@@ -148,7 +134,7 @@ impl Generation {
 }
 
 fn asked(kind: Kind, fields: &Fields, origin: Origin) -> Result<Asked, Wrong> {
-    let n = || Ok(fields.whole("n", 1..=128)?.map_or(1, |n| n as u32));
+    let n = || fields.whole("n", 1..=128).map(|n| n.map_or(1, |n| n as u32));
     let salt = fields.salt(origin.serial)?;
     let one = |text: &str| vec![Prompt::of_text(text)];
     Ok(match kind {

@@ -90,7 +90,9 @@ fn list<T: Serialize>(data: Vec<T>, origin: &Origin, work: Work) -> Answered {
 /// Texts are read whole each time: a model that pools cannot go on from a prefix.
 fn reading(prompts: impl Iterator<Item = Prompt>, param: &'static str) -> Result<Work, Wrong> {
     let uncached = |prompt: Prompt| room(&prompt, param).map(|_| Prompt { blocks: Vec::new(), ..prompt });
-    Ok(Work { prompts: prompts.map(uncached).collect::<Result<_, _>>()?, sequences: 1 })
+    let prompts: Vec<Prompt> = prompts.map(uncached).collect::<Result<_, _>>()?;
+    let outputs = vec![0; prompts.len()];
+    Ok(Work { prompts, outputs })
 }
 
 fn usage(work: &Work) -> Usage {

@@ -2,45 +2,43 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use plimsoll_batching::step::Refusal;
 use plimsoll_types::{Clock, Instant};
 
-use super::gpu::{Decoding, Gpu, Prefilled, Ticket, Work};
+use super::gpu::{Gpu, Received, Ticket, Work, Written};
 
 /// A request's place on a GPU. Dropping it frees the GPU at once, whatever was under way.
 pub(super) struct Seat {
     gpu: Arc<Gpu>,
     clock: Arc<dyn Clock>,
     ticket: Ticket,
-    sequences: u32,
-    share: Decoding,
 }
 
 impl Seat {
-    /// A request arrives at `gpu` at `now`.
-    pub(super) fn take(gpu: &Arc<Gpu>, clock: &Arc<dyn Clock>, work: Work, now: Instant) -> Self {
-        let (sequences, share) = (work.sequences, Decoding::default());
-        let ticket = gpu.enter(work, now);
-        Self { gpu: Arc::clone(gpu), clock: Arc::clone(clock), ticket, sequences, share }
+    /// A request is on its way to `gpu` and will be there at `arrives`.
+    pub(super) fn take(
+        gpu: &Arc<Gpu>,
+        clock: &Arc<dyn Clock>,
+        work: Work,
+        arrives: Instant,
+    ) -> Result<Self, Refusal> {
+        let ticket = gpu.enter(work, arrives)?;
+        Ok(Self { gpu: Arc::clone(gpu), clock: Arc::clone(clock), ticket })
     }
 
-    /// When the prefill ends, as in [`Gpu::prefilled`].
-    pub(super) fn prefilled(&self, waker: &Waker) -> Option<Prefilled> {
-        self.gpu.prefilled(self.ticket, waker)
-    }
-
-    /// Tokens were written, and `share` is what goes on. Gives how long the next step takes.
-    pub(super) fn step(&mut self, share: Decoding) -> Duration {
-        let before = std::mem::replace(&mut self.share, share);
-        if before == Decoding::default() {
-            self.gpu.decode(self.ticket, share)
-        } else {
-            self.gpu.step(before, share)
-        }
+    /// What was written next, as in [`Gpu::receive`].
+    pub(super) fn receive(
+        &self,
+        one_way: Duration,
+        written: &mut Written,
+        waker: &Waker,
+    ) -> Result<Received, Instant> {
+        self.gpu.receive(self.ticket, (self.clock.now(), one_way), written, waker)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.gpu.leave(self.ticket, self.sequences, self.share, self.clock.now());
+        self.gpu.leave(self.ticket, self.clock.now());
     }
 }

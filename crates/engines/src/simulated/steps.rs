@@ -17,6 +17,7 @@ use plimsoll_types::{Instant, StepTime};
 #[derive(Debug)]
 pub struct Steps {
     time: StepTime,
+    limits: Limits,
     scheduler: Scheduler,
     /// When the step under way ends.
     ends: Option<Instant>,
@@ -36,6 +37,8 @@ pub struct Tally {
     pub cached: u64,
     /// Tokens written in steps of one token.
     pub decoded: u64,
+    /// Tokens written, the first of each sequence among them.
+    pub written: u64,
     /// Sequences that lost their memory.
     pub preempted: u64,
     /// The most blocks of memory that were held at a time.
@@ -46,7 +49,7 @@ impl Steps {
     /// An idle GPU with these times and limits.
     #[must_use]
     pub fn new(time: StepTime, limits: Limits) -> Self {
-        Self { time, scheduler: Scheduler::new(limits), ends: None, tally: Tally::default() }
+        Self { time, limits, scheduler: Scheduler::new(limits), ends: None, tally: Tally::default() }
     }
 
     /// A sequence arrives at `now`, which is not before anything that this GPU was told already. If it was idle, a step
@@ -55,11 +58,24 @@ impl Steps {
     /// # Errors
     /// As [`Scheduler::add`].
     pub fn add(&mut self, sequence: &Sequence<'_>, now: Instant) -> Result<SequenceId, Refusal> {
-        let id = self.scheduler.add(sequence)?;
+        let id = self.queue(sequence)?;
+        self.start(now);
+        Ok(id)
+    }
+
+    /// A sequence arrives together with others: when all are queued, [`start`](Self::start) lets them in together.
+    ///
+    /// # Errors
+    /// As [`Scheduler::add`].
+    pub fn queue(&mut self, sequence: &Sequence<'_>) -> Result<SequenceId, Refusal> {
+        self.scheduler.add(sequence)
+    }
+
+    /// If no step is under way, one begins at `now`.
+    pub fn start(&mut self, now: Instant) {
         if self.ends.is_none() {
             self.begin(now);
         }
-        Ok(id)
     }
 
     /// A sequence is wanted no longer. What the step under way computes of it is for nothing.
@@ -75,9 +91,13 @@ impl Steps {
 
     /// Ends the step under way and begins the next. `wrote` is told of each sequence that wrote a token, and says how
     /// it goes on.
-    pub fn finish(&mut self, wrote: impl FnMut(Wrote) -> Next) {
+    pub fn finish(&mut self, mut wrote: impl FnMut(Wrote) -> Next) {
         let Some(ended) = self.ends.take() else { return };
-        self.scheduler.done(wrote);
+        let written = &mut self.tally.written;
+        self.scheduler.done(|token| {
+            *written += u64::from(token.output > 0);
+            wrote(token)
+        });
         self.begin(ended);
     }
 
@@ -89,6 +109,13 @@ impl Steps {
     /// Makes the GPU slower or faster from its next step on.
     pub fn set_time(&mut self, time: StepTime) {
         self.time = time;
+    }
+
+    /// Loses all that it was working on and all that it had cached. Sequences that were added before are gone, and
+    /// their names mean nothing any more.
+    pub fn restart(&mut self) {
+        self.scheduler = Scheduler::new(self.limits);
+        self.ends = None;
     }
 
     /// What it has done so far.

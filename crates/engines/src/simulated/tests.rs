@@ -13,7 +13,8 @@ use plimsoll_types::{
 };
 use serde_json::{Value, json};
 
-use super::{CHAT_MODEL, EMBEDDING_MODEL, Simulated, embedded};
+use super::backend::Skill;
+use super::{CHAT_MODEL, EMBEDDING_MODEL, GpuModel, Simulated, embedded, gpu_model};
 use crate::{Answer, Call, Engine};
 
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);
@@ -34,9 +35,19 @@ struct Whole {
 }
 
 fn core(name: &str) -> Core {
+    core_of(embedded(1, EPOCH, 1).into_iter().find(|backend| backend.spec().name == name).unwrap())
+}
+
+fn core_of(backend: Simulated) -> Core {
     let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
-    let backend = embedded(1, EPOCH).into_iter().find(|backend| backend.spec().name == name).unwrap();
     Core { engine: backend.engine(Arc::clone(&clock)), backend, clock }
+}
+
+/// A backend that writes, with so little memory.
+fn cramped(kv_tokens: u32) -> Core {
+    let gpu = GpuModel { kv_tokens, ..*gpu_model("H100", "70B", 4, "bf16").unwrap() };
+    let spec = embedded(1, EPOCH, 1)[0].spec().clone();
+    core_of(Simulated::new(spec, Skill::Write, &gpu, Duration::ZERO, (1, EPOCH.as_secs())))
 }
 
 fn chatting() -> Core {
@@ -234,6 +245,20 @@ async fn the_round_trip_is_paid_once_and_tokens_come_at_the_pace_of_the_gpu() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_another_time_scale_everything_takes_as_many_times_as_long() {
+    let body = chat(&json!({"stream": true, "max_tokens": 50, "ignore_eos": true}));
+    let real = core("azure-westeurope-chat-1").ask(Kind::Chat, &body).await;
+    let slow =
+        embedded(1, EPOCH, 20).into_iter().find(|b| b.spec().name == "azure-westeurope-chat-1").unwrap();
+    let slow = core_of(slow).ask(Kind::Chat, &body).await;
+    assert_eq!(real.events().len(), slow.events().len());
+    for (real, slow) in real.came.iter().zip(&slow.came) {
+        // Timers tick in milliseconds.
+        assert!(slow.abs_diff(*real * 20) < Duration::from_millis(25), "{real:?} {slow:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_frees_the_gpu_at_once() {
     let core = chatting();
     let greedy = request(Kind::Chat, &chat(&json!({"stream": true, "n": 128, "ignore_eos": true})));
@@ -255,7 +280,43 @@ async fn a_client_that_leaves_frees_the_gpu_at_once() {
     let left = core.clock.now();
     let (head, ()) = tokio::join!(poll_fn(|cx| waits.poll_head(cx)), async { drop(one) });
     assert_eq!(head.unwrap().status, 200);
+    // The rest of the step under way, and one in which 128 others decode.
     assert!(core.clock.now() - left < Duration::from_millis(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_preempted_goes_on_with_the_same_text() {
+    let body = chat(&json!({"n": 4, "temperature": 1, "seed": 7, "ignore_eos": true, "max_tokens": 200}));
+    let (roomy, cramped) = (cramped(100_000), cramped(500));
+    let (all, few) = (roomy.ask(Kind::Chat, &body).await, cramped.ask(Kind::Chat, &body).await);
+    assert_eq!(all.json()["choices"], few.json()["choices"]);
+    assert_eq!(all.json()["usage"], few.json()["usage"]);
+    assert!(few.came[0] > all.came[0] * 4 / 3, "{:?} {:?}", few.came, all.came);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_more_than_the_memory_holds_is_refused() {
+    let core = cramped(160);
+    let refused = core.ask(Kind::Chat, &chat(&json!({"ignore_eos": true, "max_tokens": 161}))).await;
+    assert_eq!(refused.head.status, 400);
+    let error = &refused.json()["error"];
+    assert_eq!(error["code"], "context_length_exceeded");
+    let message = "prompt and answer may need memory for 177 tokens, and there is room for 160";
+    assert_eq!(error["message"], message);
+    let served = core.ask(Kind::Chat, &chat(&json!({"ignore_eos": true, "max_tokens": 140}))).await;
+    assert_eq!(served.head.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_prompt_slows_the_streams_beside_it() {
+    let core = chatting();
+    let body = chat(&json!({"stream": true, "max_tokens": 40, "ignore_eos": true}));
+    let long = json!({"prompt": "tell me about the sea ".repeat(2_000), "max_tokens": 1});
+    let alone = core.ask(Kind::Chat, &body).await;
+    let (beside, _) = tokio::join!(core.ask(Kind::Chat, &body), core.ask(Kind::Completion, &long));
+    let slowest = |whole: &Whole| whole.came.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    let ms = Duration::from_millis;
+    assert!(slowest(&alone) < ms(20) && slowest(&beside) > ms(400), "{:?}", slowest(&beside));
 }
 
 #[tokio::test(start_paused = true)]

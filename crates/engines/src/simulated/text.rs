@@ -77,6 +77,16 @@ impl Writer {
         writer
     }
 
+    /// How many tokens are still to come.
+    pub(super) fn left(&self) -> u32 {
+        if self.end.is_none() && self.stop.is_none() && self.limit <= self.length {
+            return self.limit - self.written;
+        }
+        let mut ahead = self.clone();
+        while ahead.next().is_some() {}
+        ahead.written - self.written
+    }
+
     /// How it ended, once it has.
     pub(super) fn end(&self) -> Option<End> {
         self.end
@@ -209,6 +219,22 @@ mod tests {
         assert_eq!(written(3, &to(5)).2, End::Length);
         let endless = Bounds { limit: 3_000, endless: true, ..Bounds::default() };
         assert_eq!((written(3, &endless).1, written(3, &endless).2), (3_000, End::Length));
+    }
+
+    #[test]
+    fn how_much_is_to_come_is_known_from_the_beginning() {
+        let stops = vec!["tide".to_owned()];
+        let endless = Bounds { limit: 300, stops: Vec::new(), endless: true };
+        let stopped = Bounds { limit: 10_000, stops, endless: false };
+        for seed in 0..100 {
+            for bounds in [to(10_000), to(40), endless.clone(), stopped.clone()] {
+                let mut writer = Writer::new(seed, &bounds);
+                assert_eq!(writer.left(), written(seed, &bounds).1);
+                if writer.next().is_some() {
+                    assert_eq!(writer.left(), written(seed, &bounds).1 - 1);
+                }
+            }
+        }
     }
 
     #[test]

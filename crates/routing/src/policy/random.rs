@@ -1,0 +1,33 @@
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use crate::policy::Policy;
+use crate::{Candidates, RequestShape};
+
+/// Takes any backend, whatever is known of them: what every other policy must beat.
+#[derive(Debug, Default)]
+pub struct Random;
+
+impl Policy for Random {
+    fn pick(&self, _: &RequestShape, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
+        rng.random_range(0..candidates.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::{members, rng, shape};
+
+    #[test]
+    fn everybody_is_taken_as_often_however_loaded() {
+        let members = members(4);
+        members[2].load.enter(1_000_000);
+        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        let (mut rng, mut counts) = (rng(), [0_u32; 4]);
+        for _ in 0..8_000 {
+            counts[Random.pick(&shape(10), candidates, &mut rng)] += 1;
+        }
+        assert!(counts.iter().all(|count| (1_800..2_200).contains(count)), "{counts:?}");
+    }
+}

@@ -1,0 +1,66 @@
+//! The requests of a run, as the shipped code carries them: a body that is nothing but a number.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use plimsoll_types::{Envelope, Instant, Kind, Request, Text};
+
+use crate::trace::{Arrival, Trace};
+
+/// The trace of a run, with what gateways are told of each request.
+pub(super) struct Requests {
+    trace: Arc<Trace>,
+    /// All numbers, one after the other: a body is a slice of it, so that none is allocated.
+    numbers: Bytes,
+    models: Vec<Text>,
+    /// Prompt tokens as a gateway estimates them, who has no tokenizer.
+    estimates: Vec<u32>,
+}
+
+const ID: Text = Text::from_static("simulated");
+
+impl Requests {
+    /// The requests of `trace`, whose prompts gateways take to have `estimates` tokens.
+    pub(super) fn new(trace: Arc<Trace>, estimates: Vec<u32>) -> Self {
+        let numbers: Vec<u8> = (0..trace.arrivals.len() as u64).flat_map(u64::to_le_bytes).collect();
+        let models = trace.models.iter().map(|model| Text::from(model.clone())).collect();
+        Self { trace, numbers: numbers.into(), models, estimates }
+    }
+
+    /// The trace.
+    pub(super) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// A request of the trace.
+    pub(super) fn arrival(&self, index: usize) -> &Arrival {
+        &self.trace.arrivals[index]
+    }
+
+    /// A request as a gateway has it at `now`.
+    pub(super) fn request(&self, index: usize, now: Instant) -> Request {
+        let arrival = self.arrival(index);
+        let envelope = Envelope {
+            id: ID,
+            kind: Kind::Chat,
+            model: self.models[usize::from(arrival.model)].clone(),
+            model_at: 0..0,
+            stream: true,
+            ask_usage: None,
+            prompt_tokens: self.estimates[index],
+            max_tokens: None,
+            tenant: None,
+            deadline: None,
+            patience: None,
+            forward: Vec::new(),
+            received: now,
+        };
+        Request { envelope, body: self.numbers.slice(index * 8..index * 8 + 8) }
+    }
+
+    /// Which request has this body.
+    pub(super) fn index_in(body: &Bytes) -> usize {
+        let number = body.first_chunk().expect("every body of a simulated request is a number");
+        u64::from_le_bytes(*number) as usize
+    }
+}

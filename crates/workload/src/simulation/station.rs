@@ -1,0 +1,456 @@
+//! A backend of the simulated world: one GPU, the requests that it works on, and the ways to its gateways.
+//!
+//! ```text
+//!   enter ──▶ Steps: a step until its end ── who wrote? ──▶ link, one way to each gateway ──▶ seat ──▶ the request's task
+//! ```
+//!
+//! A task drives the GPU from step to step, and one each link: a step costs a few moves of the clock however many
+//! tokens it writes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use plimsoll_batching::step::{Limits, Next, Refusal, Sequence, SequenceId};
+use plimsoll_engines::Failure;
+use plimsoll_engines::simulated::{Steps, Tally};
+use plimsoll_types::{Clock, Instant, StepTime};
+
+use super::clock::Face;
+use super::gaps::Gaps;
+
+/// What a station is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Build {
+    /// How long its steps really take.
+    pub(super) time: StepTime,
+    /// What its GPU can do at a time.
+    pub(super) limits: Limits,
+    /// Whether prompts share what they begin with.
+    pub(super) prefix_cache: bool,
+    /// How long the way to each gateway is, one way.
+    pub(super) ways: Vec<Duration>,
+    /// How often an answer's tokens are told, where each by itself would change no statistic; the first and the last are
+    /// always told at once.
+    pub(super) coalesce: Option<Duration>,
+}
+
+/// A request's place at a station, shared by the GPU and the request's own task.
+pub(super) struct Seat {
+    gateway: usize,
+    id: Cell<Option<SequenceId>>,
+    /// Tokens that the gateway was told of and has not taken.
+    told: Cell<u32>,
+    written: Cell<u32>,
+    delivered: Cell<u32>,
+    last_write: Cell<Instant>,
+    next_report: Cell<Instant>,
+    cached: Cell<Option<u32>>,
+    complete: Cell<bool>,
+    failed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What is new at a seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct News {
+    /// Tokens that came.
+    pub(super) tokens: u32,
+    /// Whether they are the last, and how many prompt tokens were known already.
+    pub(super) last: Option<u32>,
+}
+
+struct Delivery {
+    seat: Rc<Seat>,
+    tokens: u32,
+    last: bool,
+}
+
+struct Link {
+    way: Duration,
+    under_way: RefCell<VecDeque<(Instant, Vec<Delivery>)>>,
+    spare: RefCell<Vec<Vec<Delivery>>>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// One backend.
+pub(super) struct Station {
+    steps: RefCell<Steps>,
+    time: StepTime,
+    block_tokens: u32,
+    prefix_cache: bool,
+    coalesce: Option<Duration>,
+    clock: Face,
+    links: Vec<Link>,
+    seats: RefCell<Vec<Option<Rc<Seat>>>>,
+    occupied: Cell<usize>,
+    occupied_since: Cell<Instant>,
+    occupied_for: Cell<Duration>,
+    reachable: Cell<bool>,
+    /// Tokens that answers had in the mean so far, which is all that an engine can expect of the next.
+    mean_output: Cell<f64>,
+    idle: Cell<Option<Waker>>,
+    hashes: RefCell<Vec<u64>>,
+    batches: RefCell<Vec<Vec<Delivery>>>,
+    gaps: Rc<Gaps>,
+    requests: Cell<u64>,
+}
+
+/// A prompt as a station sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prompt<'a> {
+    pub(super) tokens: u32,
+    pub(super) output: u32,
+    pub(super) blocks: &'a [u64],
+    pub(super) block_tokens: u32,
+}
+
+impl Station {
+    /// A station that nobody has sent anything to, whose gaps between tokens go to `gaps`.
+    pub(super) fn new(build: Build, clock: Face, gaps: Rc<Gaps>) -> Rc<Self> {
+        let link = |way: &Duration| Link {
+            way: *way,
+            under_way: RefCell::default(),
+            spare: RefCell::default(),
+            waker: Cell::default(),
+        };
+        Rc::new(Self {
+            steps: RefCell::new(Steps::new(build.time, build.limits)),
+            time: build.time,
+            block_tokens: build.limits.block_tokens,
+            prefix_cache: build.prefix_cache,
+            coalesce: build.coalesce,
+            clock,
+            links: build.ways.iter().map(link).collect(),
+            seats: RefCell::default(),
+            occupied: Cell::new(0),
+            occupied_since: Cell::default(),
+            occupied_for: Cell::default(),
+            reachable: Cell::new(true),
+            mean_output: Cell::new(0.0),
+            idle: Cell::default(),
+            hashes: RefCell::default(),
+            batches: RefCell::new(build.ways.iter().map(|_| Vec::new()).collect()),
+            gaps,
+            requests: Cell::new(0),
+        })
+    }
+
+    /// Starts its GPU and its links.
+    pub(super) fn start(self: &Rc<Self>) {
+        tokio::task::spawn_local(Rc::clone(self).compute());
+        for gateway in 0..self.links.len() {
+            if !self.links[gateway].way.is_zero() {
+                tokio::task::spawn_local(Rc::clone(self).carry(gateway));
+            }
+        }
+    }
+
+    /// How long the way to a gateway is, one way.
+    pub(super) fn way(&self, gateway: usize) -> Duration {
+        self.links[gateway].way
+    }
+
+    /// Whether it can be reached.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.reachable.get()
+    }
+
+    /// A request arrives from `gateway`.
+    ///
+    /// # Errors
+    /// Where no step could ever compute it.
+    pub(super) fn enter(&self, prompt: Prompt<'_>, gateway: usize) -> Result<Rc<Seat>, Refusal> {
+        let seat = Rc::new(Seat::new(gateway));
+        self.requests.set(self.requests.get() + 1);
+        let mut hashes = self.hashes.borrow_mut();
+        hashes.clear();
+        if self.prefix_cache && prompt.block_tokens > 0 {
+            let parts = u64::from((prompt.block_tokens / self.block_tokens).max(1));
+            hashes.extend(prompt.blocks.iter().flat_map(|id| (0..parts).map(move |part| name(*id, part))));
+        }
+        let mean = self.mean_output.get() as u32;
+        let sequence = Sequence {
+            prompt_tokens: prompt.tokens,
+            hashes: &hashes,
+            max_output: prompt.output,
+            expected_output: (mean > 0).then_some(mean),
+            priority: 0,
+        };
+        let mut steps = self.steps.borrow_mut();
+        let id = steps.add(&sequence, self.clock.now())?;
+        seat.id.set(Some(id));
+        let mut seats = self.seats.borrow_mut();
+        if seats.len() <= id.slot() {
+            seats.resize(id.slot() + 1, None);
+        }
+        seats[id.slot()] = Some(Rc::clone(&seat));
+        drop((steps, seats));
+        self.occupy();
+        wake(&self.idle);
+        Ok(seat)
+    }
+
+    /// A request is wanted no longer.
+    pub(super) fn leave(&self, seat: &Seat) {
+        let Some(id) = seat.id.take() else { return };
+        self.steps.borrow_mut().cancel(id);
+        self.seats.borrow_mut()[id.slot()] = None;
+        self.vacate();
+    }
+
+    /// It can be reached from now on, or no longer.
+    pub(super) fn set_reachable(&self, reachable: bool) {
+        self.reachable.set(reachable);
+    }
+
+    /// It loses all that it was working on and all that it had cached.
+    pub(super) fn restart(&self) {
+        let seats: Vec<Rc<Seat>> = self.seats.borrow_mut().drain(..).flatten().collect();
+        self.steps.borrow_mut().restart();
+        for seat in seats {
+            seat.id.set(None);
+            self.vacate();
+            seat.failed.set(true);
+            seat.wake();
+        }
+    }
+
+    /// From its next step on, it takes so many times as long as it should.
+    pub(super) fn slow_down(&self, factor: f64) {
+        self.steps.borrow_mut().set_time(self.time.scaled(factor));
+    }
+
+    /// What its GPU did, for how long somebody was there, and how many requests came.
+    pub(super) fn tally(&self) -> (Tally, Duration, u64) {
+        let mut occupied = self.occupied_for.get();
+        if self.occupied.get() > 0 {
+            occupied += self.clock.now() - self.occupied_since.get();
+        }
+        (self.steps.borrow().tally(), occupied, self.requests.get())
+    }
+
+    fn occupy(&self) {
+        if self.occupied.get() == 0 {
+            self.occupied_since.set(self.clock.now());
+        }
+        self.occupied.set(self.occupied.get() + 1);
+    }
+
+    fn vacate(&self) {
+        self.occupied.set(self.occupied.get() - 1);
+        if self.occupied.get() == 0 {
+            self.occupied_for.set(self.occupied_for.get() + (self.clock.now() - self.occupied_since.get()));
+        }
+    }
+
+    /// Drives the GPU from step to step.
+    async fn compute(self: Rc<Self>) {
+        loop {
+            let ends = poll_fn(|cx| match self.steps.borrow().ends() {
+                Some(ends) => Poll::Ready(ends),
+                None => {
+                    self.idle.set(Some(cx.waker().clone()));
+                    Poll::Pending
+                }
+            })
+            .await;
+            self.clock.sleep_until(ends).await;
+            // It may have been restarted meanwhile.
+            if self.steps.borrow().ends() == Some(ends) {
+                self.finish_step(ends);
+            }
+        }
+    }
+
+    fn finish_step(&self, ends: Instant) {
+        let mut steps = self.steps.borrow_mut();
+        let mut seats = self.seats.borrow_mut();
+        for admitted in steps.plan().admitted() {
+            if let Some(seat) = &seats[admitted.id.slot()]
+                && seat.cached.get().is_none()
+            {
+                seat.cached.set(Some(admitted.cached));
+            }
+        }
+        let mut batches = self.batches.borrow_mut();
+        let (mut even, mut ended) = (Even::default(), 0);
+        steps.finish(|wrote| {
+            let slot = wrote.id.slot();
+            let Some(seat) = &seats[slot] else { return Next::End };
+            let tokens = seat.wrote(ends, wrote.last, self.coalesce);
+            if self.coalesce.is_some() && wrote.output > 1 {
+                even.add(ends - seat.last_write.get(), ends + self.links[seat.gateway].way, &self.gaps);
+            }
+            seat.last_write.set(ends);
+            if tokens > 0 {
+                let delivery = Delivery { seat: Rc::clone(seat), tokens, last: wrote.last };
+                batches[seat.gateway].push(delivery);
+            }
+            if wrote.last {
+                self.learn(wrote.output);
+                seat.id.set(None);
+                seats[slot] = None;
+                ended += 1;
+            }
+            Next::Continue
+        });
+        even.flush(&self.gaps);
+        drop((steps, seats));
+        (0..ended).for_each(|_| self.vacate());
+        for (link, batch) in self.links.iter().zip(batches.iter_mut()).filter(|(_, batch)| !batch.is_empty())
+        {
+            link.send(batch, ends);
+        }
+    }
+
+    fn learn(&self, output: u32) {
+        let mean = self.mean_output.get();
+        let weight = if mean == 0.0 { 1.0 } else { 0.02 };
+        self.mean_output.set(mean + (f64::from(output) - mean) * weight);
+    }
+
+    /// Carries what leaves for one gateway to its end.
+    async fn carry(self: Rc<Self>, gateway: usize) {
+        let link = &self.links[gateway];
+        loop {
+            let at = poll_fn(|cx| match link.under_way.borrow().front() {
+                Some((at, _)) => Poll::Ready(*at),
+                None => {
+                    link.waker.set(Some(cx.waker().clone()));
+                    Poll::Pending
+                }
+            })
+            .await;
+            self.clock.sleep_until(at).await;
+            let arrived = link.under_way.borrow_mut().pop_front();
+            if let Some((_, batch)) = arrived {
+                link.deliver(batch);
+            }
+        }
+    }
+}
+
+/// Gaps of one step that are all the same, as nearly all are: counted once.
+#[derive(Default)]
+struct Even {
+    gap: Duration,
+    at: Instant,
+    count: u64,
+}
+
+impl Even {
+    fn add(&mut self, gap: Duration, at: Instant, gaps: &Gaps) {
+        if (gap, at) != (self.gap, self.at) {
+            self.flush(gaps);
+            (self.gap, self.at) = (gap, at);
+        }
+        self.count += 1;
+    }
+
+    fn flush(&mut self, gaps: &Gaps) {
+        if self.count > 0 {
+            gaps.add(self.at, self.gap, self.count);
+            self.count = 0;
+        }
+    }
+}
+
+impl Link {
+    fn send(&self, batch: &mut Vec<Delivery>, at: Instant) {
+        let spare = self.spare.borrow_mut().pop().unwrap_or_default();
+        let batch = std::mem::replace(batch, spare);
+        if self.way.is_zero() {
+            return self.deliver(batch);
+        }
+        self.under_way.borrow_mut().push_back((at + self.way, batch));
+        wake(&self.waker);
+    }
+
+    fn deliver(&self, mut batch: Vec<Delivery>) {
+        for Delivery { seat, tokens, last } in batch.drain(..) {
+            seat.told.set(seat.told.get() + tokens);
+            seat.complete.set(last);
+            seat.wake();
+        }
+        self.spare.borrow_mut().push(batch);
+    }
+}
+
+impl Seat {
+    fn new(gateway: usize) -> Self {
+        Self {
+            gateway,
+            id: Cell::new(None),
+            told: Cell::new(0),
+            written: Cell::new(0),
+            delivered: Cell::new(0),
+            last_write: Cell::default(),
+            next_report: Cell::default(),
+            cached: Cell::new(None),
+            complete: Cell::new(false),
+            failed: Cell::new(false),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// A token was written. Gives how many the gateway is to be told of now.
+    fn wrote(&self, now: Instant, last: bool, coalesce: Option<Duration>) -> u32 {
+        self.written.set(self.written.get() + 1);
+        if let Some(every) = coalesce {
+            if self.written.get() > 1 && !last && now < self.next_report.get() {
+                return 0;
+            }
+            self.next_report.set(now + every);
+        }
+        let tokens = self.written.get() - self.delivered.get();
+        self.delivered.set(self.written.get());
+        tokens
+    }
+
+    /// Takes what is new; the station may have lost it.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<News, Failure>> {
+        if self.told.get() > 0 {
+            let tokens = self.told.take();
+            let last = self.complete.get().then(|| self.cached.get().unwrap_or(0));
+            return Poll::Ready(Ok(News { tokens, last }));
+        }
+        if self.failed.get() {
+            return Poll::Ready(Err(Failure::Broken("the backend died")));
+        }
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Whether anything came or will not come.
+    pub(super) fn has_news(&self) -> bool {
+        self.told.get() > 0 || self.failed.get()
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+fn wake(cell: &Cell<Option<Waker>>) {
+    if let Some(waker) = cell.take() {
+        waker.wake();
+    }
+}
+
+/// The name of a part of a block: trace and memory may have blocks of different sizes.
+fn name(id: u64, part: u64) -> u64 {
+    let mut z = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.wrapping_add(0x632b_e59b_d9b4_e019);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,192 @@
+//! Whole worlds: what comes of them can be computed by hand, or must not depend on how they are run.
+
+#![expect(clippy::unwrap_used, reason = "what surprises a test ends it")]
+
+use std::path::Path;
+
+use plimsoll_workload::report::{Outcome as Ended, Report};
+use plimsoll_workload::scenario::Scenario;
+use plimsoll_workload::simulation::{Options, Outcome, simulate};
+
+fn run_with(text: &str, options: &Options) -> Vec<Outcome> {
+    let scenario = Scenario::read("world.yaml", text).unwrap_or_else(|problems| panic!("{}", problems[0]));
+    simulate(&scenario, Path::new(""), options).unwrap().0
+}
+
+fn run(text: &str) -> Vec<Outcome> {
+    run_with(text, &Options { threads: 1, every_token: true, records: true })
+}
+
+fn json(outcomes: &[Outcome]) -> String {
+    outcomes.iter().map(|outcome| outcome.report.json()).collect()
+}
+
+/// A millisecond for each prompt token, ten for each step that decodes.
+const QUEUE: &str = "step_time: {e1: 1.0, d0: 10.0}, prefix_cache: false, kv_tokens: 1000000";
+
+const BUSY: &str = "
+trace:
+  synthetic: conversations
+  arrivals: {process: gamma, rate: 40, cv: 3}
+  for_s: 60
+gateways: [{count: 2}]
+backends:
+  - {name: a, cloud: x, region: r, count: 2}
+  - {name: b, cloud: x, region: s, count: 2, accelerator: H100, rtt_ms: 60}
+faults:
+  - {what: slow, at: x/s, share: 0.5, factor: 3, after_s: 10, for_s: 20}
+policies: [power_of_two, random]
+seeds: 2
+";
+
+#[test]
+fn a_lone_request_takes_what_its_steps_and_the_network_take() {
+    let outcomes = run(&format!(
+        "
+trace:
+  synthetic: plain
+  arrivals: {{process: constant, rate: 0.5}}
+  prompt: {{law: fixed, mean: 100}}
+  output: {{law: fixed, mean: 3}}
+  requests: 4
+reality: {{speed_sigma: 0}}
+backends: [{{name: one, rtt_ms: 40, {QUEUE}}}]
+"
+    ));
+    for record in &outcomes[0].records {
+        // There, 100 ms of prefill, and back; then two steps of 10 ms.
+        assert_eq!((record.first_token.unwrap() - record.due).as_millis(), 140);
+        assert_eq!((record.end - record.due).as_millis(), 160);
+        assert_eq!((record.outcome, record.output_tokens, record.backend), (Ended::Ok, 3, Some(0)));
+    }
+    let itl = outcomes[0].report.total.itl;
+    assert_eq!(itl.count, 8);
+    assert!((itl.mean - 0.010).abs() < 0.0002, "{itl:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_report_to_the_byte_on_one_thread_or_many() {
+    let options = |threads| Options { threads, every_token: true, records: false };
+    let once = json(&run_with(BUSY, &options(1)));
+    assert!(once == json(&run_with(BUSY, &options(1))), "twice on one thread");
+    assert!(once == json(&run_with(BUSY, &options(4))), "on four threads");
+    assert!(once != json(&run_with(&BUSY.replace("seeds: 2", "seeds: 2\nseed: 7"), &options(1))), "another seed");
+}
+
+#[test]
+fn tokens_that_go_together_change_no_statistic() {
+    let options = |every_token| Options { threads: 2, every_token, records: false };
+    assert!(json(&run_with(BUSY, &options(true))) == json(&run_with(BUSY, &options(false))));
+}
+
+#[test]
+fn nothing_is_lost_between_the_trace_and_the_report() {
+    for outcome in run(BUSY) {
+        let report = &outcome.report;
+        assert_eq!(report.total.ended(Ended::Ok), report.total.requests);
+        let fleet = report.fleet.as_ref().unwrap();
+        assert_eq!(fleet.total.output_tokens, report.total.output_tokens);
+        assert_eq!(fleet.total.cached_tokens, report.total.cached_tokens);
+        let answered: u64 = report.by_backend.iter().map(|group| group.figures.requests).sum();
+        assert_eq!(answered, report.total.requests);
+    }
+}
+
+const DYING: &str = "
+trace:
+  synthetic: plain
+  arrivals: {process: poisson, rate: 30}
+  for_s: 60
+backends:
+  - {name: mortal, count: 1}
+  - {name: well, count: 3}
+faults:
+  - {what: WHAT, at: mortal, after_s: 20, for_s: 15}
+";
+
+#[test]
+fn a_backend_that_dies_breaks_what_it_was_writing_and_nothing_else() {
+    let report: Report = run(&DYING.replace("WHAT", "dead")).remove(0).report;
+    let broken = report.total.ended(Ended::Broken);
+    assert!(broken > 0, "streams were under way there");
+    let whole = report.total.ended(Ended::Ok);
+    assert_eq!(whole + broken, report.total.requests, "before the first token nobody noticed");
+    let mortal = report.load.iter().find(|load| load.name == "mortal").unwrap();
+    // 40 slices of 1.5 seconds: dead from the 14th to the 23rd.
+    assert_eq!(mortal.requests[15..22].iter().sum::<u64>(), 0);
+    assert!(mortal.requests[30..].iter().sum::<u64>() > 0, "it came back");
+}
+
+#[test]
+fn a_backend_that_hangs_costs_callers_time_and_no_answer_that_had_not_begun() {
+    let report: Report = run(&DYING.replace("WHAT", "hung")).remove(0).report;
+    let (ok, broken) = (report.total.ended(Ended::Ok), report.total.ended(Ended::Broken));
+    assert_eq!(ok + broken, report.total.requests);
+    assert!(report.total.ttft.max > 5.0, "who waited there was sent on after the first-token limit");
+}
+
+#[test]
+fn a_committed_backend_costs_all_the_time_and_another_only_while_it_has_requests() {
+    let outcomes = run(&format!(
+        "
+trace:
+  synthetic: plain
+  arrivals: {{process: constant, rate: 0.1}}
+  prompt: {{law: fixed, mean: 1000}}
+  output: {{law: fixed, mean: 1}}
+  requests: 10
+reality: {{speed_sigma: 0}}
+backends:
+  - {{name: g, count: 1, committed: 1, committed_dollars: 2, on_demand_dollars: 5, rtt_ms: 0, {QUEUE}}}
+variants: [{{name: committed}}, {{name: on demand, commitments: false}}]
+"
+    ));
+    let dollars = |index: usize| outcomes[index].report.fleet.as_ref().unwrap().total.dollars;
+    let elapsed = outcomes[0].report.elapsed_seconds;
+    assert!((dollars(0) - 2.0 * elapsed / 3_600.0).abs() < 1e-9, "{}", dollars(0));
+    // Ten requests of a second each.
+    assert!((dollars(1) - 5.0 * 10.0 / 3_600.0).abs() < 1e-9, "{}", dollars(1));
+}
+
+#[test]
+fn callers_take_the_gateway_of_their_region_and_wait_for_the_way_to_another() {
+    let outcomes = run(&format!(
+        "
+trace:
+  synthetic: plain
+  arrivals: {{process: constant, rate: 1, regions: [{{name: here}}, {{name: far}}]}}
+  prompt: {{law: fixed, mean: 100}}
+  output: {{law: fixed, mean: 1}}
+  requests: 20
+reality: {{speed_sigma: 0}}
+gateways: [{{region: here}}]
+round_trips: [{{from: far, to: here, ms: 300}}]
+backends: [{{name: one, rtt_ms: 0, {QUEUE}}}]
+"
+    ));
+    for record in &outcomes[0].records {
+        let expected = if record.region == 0 { 100 } else { 400 };
+        assert_eq!((record.end - record.due).as_millis(), expected);
+    }
+}
+
+#[test]
+fn what_a_prompt_shares_with_an_earlier_one_is_not_computed_again() {
+    let world = |cache: &str| {
+        format!(
+            "
+trace:
+  synthetic: shared_prefix
+  groups: 2
+  arrivals: {{process: constant, rate: 1}}
+  for_s: 60
+backends: [{{name: one, count: 1, prefix_cache: {cache}}}]
+"
+        )
+    };
+    let (with, without) = (run(&world("true")), run(&world("false")));
+    let hit = |outcomes: &[Outcome]| outcomes[0].report.fleet.as_ref().unwrap().total.cache_hit;
+    assert!(hit(&with) > 0.8, "{}", hit(&with));
+    assert_eq!(hit(&without), 0.0);
+    assert!(with[0].report.total.ttft.mean < 0.6 * without[0].report.total.ttft.mean);
+}
