@@ -70,7 +70,14 @@ impl Calibration {
         let round_trip = probe::round_trip(&engine, &*clock).await;
         // A seed that was used before would ask what was asked before.
         let asking = Asking { seed: rand::random(), stream: true, ..asking.clone() };
-        let mut probe = Probe::new(engine, clock, &asking);
+        Self::probed(&mut Probe::new(engine, clock, &asking), round_trip, tell).await
+    }
+
+    async fn probed(
+        probe: &mut Probe,
+        round_trip: Duration,
+        tell: impl Fn(&Sample),
+    ) -> Result<Self, Uncalibrated> {
         let mut samples = Vec::new();
         // The first answer of a backend pays for much that later ones do not.
         let _ = probe.prefill(PROMPTS[0]).await;
@@ -150,6 +157,31 @@ fn digits(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompts::{Form, Length};
+    use plimsoll_engines::simulated;
+    use tokio::task::LocalSet;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gpu_of_the_embedded_fleet_is_found_again_from_outside() {
+        // Its time is stretched, for a clock that stands still moves by whole milliseconds.
+        let scale = 50;
+        let member = &simulated::members()[0];
+        let gpu = &simulated::embedded(1, Duration::ZERO, scale)[0];
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
+        let model = Some(member.model.to_owned());
+        let asking = Asking { form: Form::Chat, stream: true, length: Length::Exactly, model, seed: 1 };
+        let mut probe = Probe::new(gpu.engine(Arc::clone(&clock)), clock, &asking);
+        let round_trip = member.round_trip * scale;
+        let probed = Calibration::probed(&mut probe, round_trip, |_| ());
+        let found = LocalSet::new().run_until(probed).await.unwrap();
+        assert_eq!((found.samples.len(), found.requests), (15, 128));
+        assert!(mape(&found.step, &found.samples) < 0.04, "{found}");
+        for sample in &found.samples {
+            let (right, guess) =
+                (sample.predicted(&member.gpu.time) * f64::from(scale), sample.predicted(&found.step));
+            assert!((guess / right - 1.0).abs() < 0.08, "{sample}: {guess} for {right}");
+        }
+    }
 
     #[test]
     fn constants_are_written_with_four_digits_as_yaml_has_numbers() {

@@ -17,9 +17,9 @@ use crate::load::target::said;
 use crate::trace::{Arrival, Trace};
 
 /// Tokens that each stream decodes.
-const TOKENS: u32 = 64;
+const TOKENS: u32 = 96;
 /// How long a probe may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How often the smallest answer is asked for.
 const ROUND_TRIPS: usize = 7;
 
