@@ -5,6 +5,7 @@ mod config;
 mod discover;
 
 pub use config::{Config, Invalid};
+pub use discover::Listing;
 
 use std::rc::Rc;
 use std::sync::Arc;

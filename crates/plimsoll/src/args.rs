@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use plimsoll_gateway::config::Overrides;
 use plimsoll_telemetry::LogFormat;
 
+use crate::load::Load;
 use crate::simulate::Simulate;
 
 /// An inference-serving load balancer: takes OpenAI requests and sends each to the backend that answers soonest.
@@ -39,7 +40,8 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
-    Simulate(Simulate),
+    Load(Box<Load>),
+    Simulate(Box<Simulate>),
     /// Print a reference page, as it stands in docs/.
     Reference {
         /// Which one.

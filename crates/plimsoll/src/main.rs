@@ -1,7 +1,8 @@
-//! The one binary: `serve`, `check`, `simulate` and `reference`.
+//! The one binary: `serve`, `check`, `load`, `simulate` and `reference`.
 
 mod args;
 mod greeting;
+mod load;
 mod simulate;
 
 use std::path::Path;
@@ -21,19 +22,22 @@ fn main() -> ExitCode {
         None => serve(&args.serve),
         Some(Command::Serve(own)) => serve(&args.serve.overridden_by(own)),
         Some(Command::Check { file }) => return check(&file),
+        Some(Command::Load(load)) => return exit_code(load::run(*load)),
         Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Reference { what }) => {
             print!("{}", if what == Reference::Config { config::reference() } else { catalog::reference() });
             Ok(())
         }
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("plimsoll: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// What could not begin is said in a line and exits with 2.
+fn exit_code(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("plimsoll: {error:#}");
+        ExitCode::from(2)
+    })
 }
 
 fn serve(args: &Serve) -> anyhow::Result<()> {

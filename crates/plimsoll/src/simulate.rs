@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use plimsoll_workload::report::{Policies, Report, csv};
+use plimsoll_workload::report::{Policies, Report, csv, html};
 use plimsoll_workload::scenario::{SHIPPED, Scenario, Shipped};
 use plimsoll_workload::simulation::{Options, Outcome, simulate};
 
@@ -130,7 +130,7 @@ fn tell(scenario: &Scenario, outcomes: &[Outcome], args: &Simulate) -> anyhow::R
     };
     write(&args.json, &|| json.clone())?;
     let firsts: Vec<&Report> = reports.iter().filter(|report| report.seed == scenario.seed).copied().collect();
-    write(&args.html, &|| firsts[0].json())?;
+    write(&args.html, &|| html(&firsts))?;
     if let (Some(file), Some(first)) = (&args.csv, outcomes.first()) {
         let out = std::fs::File::create(file).with_context(|| file.display().to_string())?;
         csv(&first.records, &first.about, std::io::BufWriter::new(out))?;

@@ -11,6 +11,7 @@
 //! gives a request of a trace its text.
 
 mod elementary;
+pub mod load;
 pub mod prompts;
 mod random;
 pub mod report;

@@ -24,6 +24,8 @@ pub enum Form {
     Chat,
     /// `/v1/completions`.
     Completion,
+    /// `/v1/embeddings`, which knows neither streams nor lengths of answers.
+    Embedding,
 }
 
 /// How a request asks for the length of its answer.
@@ -72,6 +74,7 @@ impl Body {
         match self.form {
             Form::Chat => "/v1/chat/completions",
             Form::Completion => "/v1/completions",
+            Form::Embedding => "/v1/embeddings",
         }
     }
 
@@ -82,6 +85,7 @@ impl Body {
         let (head, tail, around) = match self.form {
             Form::Chat => (r#","messages":[{"role":"user","content":"#, "}]", self.template_tokens),
             Form::Completion => (r#","prompt":"#, "", 0),
+            Form::Embedding => (r#","input":"#, "", 0),
         };
         let tokens = arrival.prompt_tokens.saturating_sub(around).max(1);
         let mut json = Vec::with_capacity(4 * tokens as usize + 256);
@@ -95,7 +99,11 @@ impl Body {
         json[start] = b'"';
         json.push(b'"');
         json.extend_from_slice(tail.as_bytes());
-        self.limits(arrival.output_tokens, &mut json);
+        if self.form == Form::Embedding {
+            json.push(b'}');
+        } else {
+            self.limits(arrival.output_tokens, &mut json);
+        }
         json.into()
     }
 

@@ -70,7 +70,10 @@ fn the_same_seed_gives_the_same_report_to_the_byte_on_one_thread_or_many() {
     let once = json(&run_with(BUSY, &options(1)));
     assert!(once == json(&run_with(BUSY, &options(1))), "twice on one thread");
     assert!(once == json(&run_with(BUSY, &options(4))), "on four threads");
-    assert!(once != json(&run_with(&BUSY.replace("seeds: 2", "seeds: 2\nseed: 7"), &options(1))), "another seed");
+    assert!(
+        once != json(&run_with(&BUSY.replace("seeds: 2", "seeds: 2\nseed: 7"), &options(1))),
+        "another seed"
+    );
 }
 
 #[test]

@@ -2,12 +2,25 @@
 
 use std::future::poll_fn;
 
+use bytes::Bytes;
+
 use super::OpenAi;
 use super::answer::OpenAiAnswer;
 use crate::json::{JsonError, Next, Scanner};
 use crate::outgoing::{Fields, Message, Pieces};
 use crate::{Answer, Failure};
 use plimsoll_types::Kind;
+
+/// What a backend said when it was asked for its models.
+#[derive(Debug)]
+pub struct Listing {
+    /// The status, as HTTP counts them.
+    pub status: u16,
+    /// The models by name, where that is what it said.
+    pub models: Option<Vec<String>>,
+    /// The body, as it came.
+    pub body: Bytes,
+}
 
 impl OpenAi {
     /// The models that the backend lists under `/v1/models`, by name.
@@ -16,7 +29,16 @@ impl OpenAi {
     ///
     /// Where it cannot be reached or what it says is not such a list.
     pub async fn models(&self) -> Result<Vec<String>, Failure> {
-        const NO_LIST: Failure = Failure::Broken("the answer is not a list of models");
+        let listing = self.list().await?;
+        listing.models.ok_or(Failure::Broken("the answer is not a list of models"))
+    }
+
+    /// What the backend says under `/v1/models`, be it a refusal.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be reached or does not answer.
+    pub async fn list(&self) -> Result<Listing, Failure> {
         let wire = self.send(Message {
             method: "GET",
             target: &self.backend.models_target,
@@ -26,11 +48,16 @@ impl OpenAi {
         });
         let mut answer = OpenAiAnswer::new(wire, Kind::Chat, false);
         let head = poll_fn(|cx| answer.poll_head(cx)).await?;
-        if head.status != 200 || head.stream {
-            return Err(NO_LIST);
+        let (status, mut listing) =
+            (head.status, Listing { status: head.status, models: None, body: Bytes::new() });
+        if head.stream {
+            return Ok(listing);
         }
-        let chunk = poll_fn(|cx| answer.poll_chunk(cx)).await.ok_or(NO_LIST)??;
-        names(&chunk.bytes).map_err(|_| NO_LIST)
+        if let Some(chunk) = poll_fn(|cx| answer.poll_chunk(cx)).await {
+            listing.body = chunk?.bytes;
+        }
+        listing.models = if status == 200 { names(&listing.body).ok() } else { None };
+        Ok(listing)
     }
 }
 

@@ -31,7 +31,8 @@ impl Published {
     /// what two different machines may be compared by. Nothing if nothing is published.
     #[must_use]
     pub fn text(&self, reports: &[&Report]) -> String {
-        let ours = |row: &Row| self.mean(reports.iter().filter(|report| report.target == row.policy).copied());
+        let ours =
+            |row: &Row| self.mean(reports.iter().filter(|report| report.target == row.policy).copied());
         let pairs: Vec<(&Row, f64)> = self.rows.iter().filter_map(|row| Some((row, ours(row)?))).collect();
         let Some((first, our_first)) = pairs.first().copied() else { return String::new() };
         let mut text = format!(
@@ -42,7 +43,13 @@ impl Published {
             let (their_ratio, our_ratio) = (row.seconds / first.seconds, our / our_first);
             text += &format!(
                 "  {:<30} {:>10.3} {:>7.3}   {:<16} {:>10.3} {:>7.3}   {:.2}\n",
-                row.label, row.seconds, their_ratio, row.policy, our, our_ratio, our_ratio / their_ratio
+                row.label,
+                row.seconds,
+                their_ratio,
+                row.policy,
+                our,
+                our_ratio,
+                our_ratio / their_ratio
             );
         }
         if !self.note.is_empty() {
