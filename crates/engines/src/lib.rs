@@ -26,6 +26,7 @@ mod outgoing;
 mod refusal;
 pub mod simulated;
 mod sse;
+pub mod transcode;
 
 pub use authorize::{Authorize, Bearer};
 pub use engine::{Answer, Call, Engine, Failure};

@@ -8,13 +8,14 @@ use std::path::Path;
 /// What each crate may use of the others, from the top floor to the bottom.
 const ARROWS: &[(&str, &[&str])] = &[
     ("plimsoll", &["gateway", "workload", "telemetry"]),
-    ("gateway", &["pipeline", "routing", "engines", "yaml", "telemetry", "types"]),
+    ("gateway", &["pipeline", "routing", "engines", "yaml", "proto", "telemetry", "types"]),
     ("workload", &["pipeline", "routing", "engines", "batching", "yaml", "telemetry", "types"]),
     ("pipeline", &["routing", "engines", "telemetry", "types"]),
     ("routing", &["telemetry", "types"]),
-    ("engines", &["batching", "telemetry", "types"]),
+    ("engines", &["batching", "proto", "telemetry", "types"]),
     ("batching", &["telemetry", "types"]),
     ("yaml", &["types"]),
+    ("proto", &[]),
     ("telemetry", &[]),
     ("types", &[]),
 ];
