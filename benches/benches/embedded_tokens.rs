@@ -25,6 +25,7 @@ fn request() -> Request {
     );
     let envelope = Envelope {
         id: Text::from_static("bench"),
+        protocol: plimsoll_types::Protocol::Http,
         kind: Kind::Chat,
         model: Text::from_static(simulated::CHAT_MODEL),
         model_at: 0..0,

@@ -159,6 +159,7 @@ fn pipeline(url: String, clock: &Arc<dyn Clock>) -> Rc<Pipeline> {
 fn request(received: Instant) -> Request {
     let envelope = Envelope {
         id: Text::from_static("id"),
+        protocol: plimsoll_types::Protocol::Http,
         kind: Kind::Chat,
         model: Text::from_static("m"),
         model_at: 9..12,

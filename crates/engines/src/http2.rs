@@ -98,6 +98,19 @@ impl Exchange {
     }
 
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        let (parts, length) = ready!(self.poll_parts(cx))?;
+        let mut head = Head { status: parts.status.as_u16(), length, ..Head::default() };
+        for (name, value) in &parts.headers {
+            note(&mut head, name.as_str(), value.as_bytes());
+        }
+        Poll::Ready(Ok(head))
+    }
+
+    /// Gives the head as it came, and the length of what follows where it is known.
+    pub(crate) fn poll_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(http::response::Parts, Option<u64>), Failure>> {
         let Self::Sending(sending) = self else { return Poll::Ready(Err(LOST)) };
         let response = match ready!(sending.as_mut().poll(cx)) {
             Ok(response) => response,
@@ -107,34 +120,31 @@ impl Exchange {
             }
         };
         let (parts, body) = response.into_parts();
-        let mut head =
-            Head { status: parts.status.as_u16(), length: body.size_hint().exact(), ..Head::default() };
-        for (name, value) in &parts.headers {
-            note(&mut head, name.as_str(), value.as_bytes());
-        }
+        let length = body.size_hint().exact();
         *self = Self::Receiving(body);
-        Poll::Ready(Ok(head))
+        Poll::Ready(Ok((parts, length)))
     }
 
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
-        let Self::Receiving(body) = self else { return Poll::Ready(None) };
         loop {
-            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
-                }
-                Some(Err(_)) => {
-                    *self = Self::Done;
-                    return Poll::Ready(Some(Err(LOST)));
-                }
-                None => {
-                    *self = Self::Done;
-                    return Poll::Ready(None);
-                }
+            let Some(frame) = ready!(self.poll_frame(cx)) else { return Poll::Ready(None) };
+            if let Ok(data) = frame?.into_data() {
+                return Poll::Ready(Some(Ok(data)));
             }
         }
+    }
+
+    /// Gives the next data or the trailers.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Self::Receiving(body) = self else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            *self = Self::Done;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|_| LOST)))
     }
 }
 

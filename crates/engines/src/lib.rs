@@ -10,12 +10,13 @@
 //!   Chunk ◀── event: peek ◀── sse: whole events ◀── bytes ─────────┘
 //! ```
 //!
-//! Start reading at [`Engine`]. [`openai`] speaks to every server with that API; [`simulated`] runs GPUs that do not
-//! exist, in this process.
+//! Start reading at [`Engine`]. [`openai`] speaks to every server with that API, [`grpc`] to other gateways;
+//! [`simulated`] runs GPUs that do not exist, in this process. [`transcode`] turns messages into JSON and back.
 
 mod authorize;
 mod engine;
 pub mod event;
+pub mod grpc;
 mod http1;
 mod http2;
 mod io;

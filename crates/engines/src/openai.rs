@@ -4,8 +4,10 @@ mod answer;
 mod config;
 mod discover;
 
+pub(crate) use config::{address, fixed};
 pub use config::{Config, Invalid};
 pub use discover::Listing;
+pub(crate) use discover::names;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -120,7 +122,8 @@ impl Engine for OpenAi {
             pieces: body_of(call, self.backend.ask_usage),
             fresh: call.again,
         });
-        let strip_usage = self.backend.ask_usage && envelope.ask_usage.is_some();
+        let unasked = envelope.ask_usage.is_some() && !envelope.protocol.shows_usage();
+        let strip_usage = self.backend.ask_usage && unasked;
         Box::new(OpenAiAnswer::new(wire, envelope.kind, strip_usage))
     }
 }

@@ -166,6 +166,7 @@ mod tests {
         let left = Backend::new(99, BackendSpec { name: "left".into(), ..BackendSpec::default() });
         let envelope = Envelope {
             id: Text::from_static("id"),
+            protocol: plimsoll_types::Protocol::Http,
             kind: Kind::Chat,
             model: Text::from_static("m"),
             model_at: 0..0,

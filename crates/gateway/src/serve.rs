@@ -124,6 +124,7 @@ async fn admit(
     let patience = head.read_timeout.or(head.timeout);
     let envelope = Envelope {
         id: id.get_or_insert_with(|| core.new_id()).clone(),
+        protocol: plimsoll_types::Protocol::Http,
         kind,
         model: peeked.model,
         model_at: peeked.model_at,

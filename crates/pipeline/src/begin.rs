@@ -43,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) held: Held,
     /// The longest gap that the backend may leave and the caller bears.
     pub(crate) gap: Duration,
+    /// When the caller's time for all of it is over.
+    pub(crate) deadline: Instant,
 }
 
 /// Makes attempts until one begins to answer.
@@ -51,7 +53,8 @@ pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
         Ok((begun, dispatched)) => {
             let idle = job.held.snapshot.config.idle_limit;
             let gap = job.request.envelope.patience.map_or(idle, |patience| patience.min(idle));
-            Ok(Live { begun, dispatched, held: job.held, gap })
+            let deadline = job.request.envelope.deadline.unwrap_or(Instant::NEVER);
+            Ok(Live { begun, dispatched, held: job.held, gap, deadline })
         }
         Err(error) => {
             job.held.meter.failed(&error);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plimsoll_types::{Clock, Envelope, Finish, Instant, Kind, Peeked, ServeError, Text, Usage};
+use plimsoll_types::{Clock, Envelope, Finish, Instant, Kind, Peeked, Protocol, ServeError, Text, Usage};
 
 use crate::shared::Lane;
 
@@ -23,6 +23,7 @@ pub(crate) struct Meter {
     id: Text,
     tenant: Option<Arc<plimsoll_types::Tenant>>,
     kind: Kind,
+    protocol: Protocol,
     received: Instant,
     first_token: Option<Instant>,
     last_token: Instant,
@@ -44,6 +45,7 @@ impl Meter {
             id: envelope.id.clone(),
             tenant: envelope.tenant.clone(),
             kind: envelope.kind,
+            protocol: envelope.protocol,
             received: envelope.received,
             first_token: None,
             last_token: envelope.received,
@@ -136,7 +138,7 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         let metrics = &self.lane.metrics;
-        let route = metrics.route(self.kind);
+        let route = metrics.route(self.kind, self.protocol);
         match self.outcome {
             Outcome::Ok => &route.ok,
             Outcome::ClientError => &route.client_error,

@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 
 use plimsoll_telemetry::{Counter, Gauge, Histogram, catalog};
-use plimsoll_types::Kind;
+use plimsoll_types::{Kind, Protocol};
 
 /// Handles of one model, made when its pool appears.
 pub(crate) struct ModelMetrics {
@@ -15,11 +15,11 @@ pub(crate) struct ModelMetrics {
     pub(crate) cached: Counter,
     pub(crate) retries_denied: Counter,
     pub(crate) broken_streams: Counter,
-    /// By route, made at the first request: most models are asked by one route only.
-    routes: [OnceLock<RouteMetrics>; Kind::ALL.len()],
+    /// By protocol and route, made at the first request: most models are asked by one route only.
+    routes: [[OnceLock<RouteMetrics>; Kind::ALL.len()]; Protocol::ALL.len()],
 }
 
-/// Handles of one model and route.
+/// Handles of one model, route and protocol.
 pub(crate) struct RouteMetrics {
     pub(crate) ok: Counter,
     pub(crate) client_error: Counter,
@@ -47,14 +47,14 @@ impl ModelMetrics {
             cached: tokens("cached"),
             retries_denied: catalog::RETRIES_DENIED.counter(&[model]),
             broken_streams: catalog::BROKEN_STREAMS.counter(&[model]),
-            routes: [const { OnceLock::new() }; Kind::ALL.len()],
+            routes: [const { [const { OnceLock::new() }; Kind::ALL.len()] }; Protocol::ALL.len()],
         }
     }
 
-    pub(crate) fn route(&self, kind: Kind) -> &RouteMetrics {
-        self.routes[kind as usize].get_or_init(|| {
+    pub(crate) fn route(&self, kind: Kind, protocol: Protocol) -> &RouteMetrics {
+        self.routes[protocol as usize][kind as usize].get_or_init(|| {
             let (model, route) = (self.model.as_str(), kind.label());
-            let requests = |outcome| catalog::REQUESTS.counter(&[route, model, outcome]);
+            let requests = |outcome| catalog::REQUESTS.counter(&[route, model, outcome, protocol.label()]);
             RouteMetrics {
                 ok: requests("ok"),
                 client_error: requests("client_error"),

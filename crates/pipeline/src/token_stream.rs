@@ -174,7 +174,7 @@ impl TokenStream {
         let waited = self.watch.pending.replace(false);
         flowing.take_in(chunk, now, waited);
         let gap = if flowing.seen.done { AFTER_DONE } else { flowing.live.gap };
-        self.watch.limit.set(now + gap);
+        self.watch.limit.set((now + gap).min(flowing.live.deadline));
         self.watch.quiet.set(if flowing.stream { now + self.keep_alive } else { Instant::NEVER });
         self.watch.stall.set(now + flowing.live.held.snapshot.config.stall_limit);
     }
@@ -233,7 +233,7 @@ impl Flowing {
         let (watch, config) = (&flowing.live.held.watch, &flowing.live.held.snapshot.config);
         watch.pending.set(false);
         watch.fired.set(false);
-        watch.limit.set(now + flowing.live.gap);
+        watch.limit.set((now + flowing.live.gap).min(flowing.live.deadline));
         watch.quiet.set(if flowing.stream { now + config.keep_alive } else { Instant::NEVER });
         watch.stall.set(now + config.stall_limit);
         flowing
@@ -276,6 +276,9 @@ impl Flowing {
             // All of it came; only the transfer was not ended.
             watch.answer.borrow_mut().take();
             return None;
+        }
+        if now >= self.live.deadline {
+            return Some(ServeError::Deadline("the time that the caller allows is over"));
         }
         self.judge(Verdict::Timeout, now);
         Some(ServeError::Deadline("the backend fell silent in the middle of its answer"))

@@ -100,8 +100,8 @@ pub const OVERHEAD_BUCKETS: &[f64] =
 /// Requests by what became of them.
 pub const REQUESTS: Metric = Metric::counter_of(
     "plimsoll_requests_total",
-    &["route", "model", "outcome"],
-    "Requests by route, model and outcome (ok, client_error, backend_error, timeout, cancelled).",
+    &["route", "model", "outcome", "protocol"],
+    "Requests by route, model, outcome (ok, client_error, backend_error, timeout, cancelled) and protocol (http, grpc).",
 );
 /// Requests that never reached a backend.
 pub const REFUSALS: Metric = Metric::counter_of(

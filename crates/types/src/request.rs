@@ -82,6 +82,36 @@ impl Kind {
     }
 }
 
+/// By which protocol a caller asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP with JSON bodies.
+    #[default]
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Grpc];
+
+    /// The value of the metric label `protocol`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+        }
+    }
+
+    /// Whether a stream ends with its usage, asked for or not.
+    #[must_use]
+    pub const fn shows_usage(self) -> bool {
+        matches!(self, Self::Grpc)
+    }
+}
+
 /// Who pays: what an API key stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Tenant {
@@ -103,6 +133,8 @@ pub struct Splice {
 pub struct Envelope {
     /// The caller's request id, or one made here: 1 to 128 visible ASCII characters.
     pub id: Text,
+    /// By which protocol it is asked.
+    pub protocol: Protocol,
     /// What is asked.
     pub kind: Kind,
     /// The model, by the caller's name for it.
@@ -119,7 +151,7 @@ pub struct Envelope {
     pub max_tokens: Option<u32>,
     /// Who pays; `None` where no keys are configured.
     pub tenant: Option<Arc<Tenant>>,
-    /// When the caller stops waiting for a plain answer.
+    /// When the caller stops waiting for all of the answer.
     pub deadline: Option<Instant>,
     /// The longest silence that the caller's client bears: before the first byte of a stream, and in its gaps.
     pub patience: Option<Duration>,

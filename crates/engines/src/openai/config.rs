@@ -53,25 +53,7 @@ impl Backend {
     ///
     /// Where a value cannot stand: the address, a header, the file of certificates.
     pub fn new(config: &Config) -> Result<Arc<Self>, Invalid> {
-        let uri: http::Uri =
-            config.url.parse().map_err(|error| bad_url(format!("{:?}: {error}", config.url)))?;
-        let secure = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(bad_url("must begin with http:// or https://")),
-        };
-        let authority = uri.authority().ok_or_else(|| bad_url("has no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(bad_url("must not hold a user or password; use `bearer` or `headers`"));
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let endpoint = Endpoint {
-            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
-            tls: if secure { Some(tls(config, &host)?) } else { None },
-            host,
-            connect_timeout: config.connect_timeout,
-            metrics: ConnectionMetrics::new(&config.name),
-        };
+        let (endpoint, uri) = address(config, ["http", "https"])?;
         let base = uri.path().trim_end_matches('/');
         // Clients are given addresses that end in /v1; people paste those.
         let base = base.strip_suffix("/v1").unwrap_or(base);
@@ -82,7 +64,7 @@ impl Backend {
         Ok(Arc::new(Self {
             endpoint: Arc::new(endpoint),
             http2: config.http2,
-            authority: authority.to_string(),
+            authority: uri.authority().map(ToString::to_string).unwrap_or_default(),
             targets: Kind::ALL.iter().map(|kind| target(path_of(*kind))).collect(),
             models_target: target("/v1/models"),
             fixed: fixed(config)?,
@@ -90,6 +72,30 @@ impl Backend {
             ask_usage: config.ask_usage,
         }))
     }
+}
+
+/// Where a backend is: `schemes` are those without TLS and with it.
+pub(crate) fn address(config: &Config, schemes: [&str; 2]) -> Result<(Endpoint, http::Uri), Invalid> {
+    let uri: http::Uri =
+        config.url.parse().map_err(|error| bad_url(format!("{:?}: {error}", config.url)))?;
+    let secure = match uri.scheme_str() {
+        Some(scheme) if scheme == schemes[0] => false,
+        Some(scheme) if scheme == schemes[1] => true,
+        _ => return Err(bad_url(format!("must begin with {}:// or {}://", schemes[0], schemes[1]))),
+    };
+    let authority = uri.authority().ok_or_else(|| bad_url("has no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(bad_url("must not hold a user or password; use `bearer` or `headers`"));
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let endpoint = Endpoint {
+        port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+        tls: if secure { Some(tls(config, &host)?) } else { None },
+        host,
+        connect_timeout: config.connect_timeout,
+        metrics: ConnectionMetrics::new(&config.name),
+    };
+    Ok((endpoint, uri))
 }
 
 /// Engines serve these two without a version.
@@ -101,7 +107,8 @@ fn path_of(kind: Kind) -> &'static str {
     }
 }
 
-fn fixed(config: &Config) -> Result<Fields, Invalid> {
+/// Header fields of every call.
+pub(crate) fn fixed(config: &Config) -> Result<Fields, Invalid> {
     const OURS: &[&str] = &[
         "host",
         "content-length",

@@ -61,7 +61,7 @@ impl OpenAi {
     }
 }
 
-fn names(list: &[u8]) -> Result<Vec<String>, JsonError> {
+pub(crate) fn names(list: &[u8]) -> Result<Vec<String>, JsonError> {
     let mut names = Vec::new();
     std::str::from_utf8(list).map_err(|_| JsonError { at: 0, what: "not UTF-8" })?;
     let (mut scanner, mut first) = (Scanner::new(list), true);

@@ -58,6 +58,7 @@ fn request(kind: Kind, body: &Value) -> Request {
     let model = if kind == Kind::Embedding { EMBEDDING_MODEL } else { CHAT_MODEL };
     let envelope = Envelope {
         id: Text::from_static("test"),
+        protocol: plimsoll_types::Protocol::Http,
         kind,
         model: Text::from_static(model),
         model_at: 0..0,

@@ -179,6 +179,7 @@ impl House {
     pub(crate) fn request(&self, stream: bool) -> Request {
         let envelope = Envelope {
             id: Text::from_static("id"),
+            protocol: plimsoll_types::Protocol::Http,
             kind: Kind::Chat,
             model: Text::from_static("m"),
             model_at: 0..0,

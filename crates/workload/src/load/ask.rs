@@ -71,6 +71,7 @@ impl Requests {
     pub(super) fn request(&self, number: u32, arrival: &Arrival) -> Request {
         let envelope = Envelope {
             id: Text::from(format!("load-{}-{number}", self.seed)),
+            protocol: plimsoll_types::Protocol::Http,
             kind: self.kind,
             model: self.models[usize::from(arrival.model)].clone(),
             model_at: 0..0,

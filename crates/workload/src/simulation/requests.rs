@@ -42,6 +42,7 @@ impl Requests {
         let arrival = self.arrival(index);
         let envelope = Envelope {
             id: ID,
+            protocol: plimsoll_types::Protocol::Http,
             kind: Kind::Chat,
             model: self.models[usize::from(arrival.model)].clone(),
             model_at: 0..0,

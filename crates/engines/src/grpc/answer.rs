@@ -1,0 +1,232 @@
+//! An answer over gRPC, given as an OpenAI server would give it. Hot path: one message in, one event out, no lock.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use plimsoll_types::{Chunk, Head, Kind, Peeked, Text};
+
+use super::{Code, Frames, MAX_MESSAGE, Method, Status};
+use crate::transcode::to_json;
+use crate::{Answer, Failure, event, http2};
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+const TOO_LONG: Failure = Failure::Broken("a message of the answer is too long");
+const MALFORMED: Failure = Failure::Broken("a message of the answer is malformed");
+const CUT: Failure = Failure::Broken("the answer ended inside a message");
+
+/// An answer on its way.
+pub(super) struct GrpcAnswer {
+    state: State,
+    frames: Frames,
+}
+
+enum State {
+    /// The head, or the first message after it, has not come.
+    Waiting(Wire),
+    Stream(Wire),
+    Plain(Wire),
+    /// The backend refused: its words.
+    Refused(Head, Vec<u8>),
+    Done,
+}
+
+/// What comes over the wire for one call.
+struct Wire {
+    exchange: http2::Exchange,
+    method: &'static Method,
+    strip_usage: bool,
+    headed: bool,
+}
+
+/// What came.
+enum Came {
+    Data,
+    End(Status),
+}
+
+impl GrpcAnswer {
+    pub(super) fn new(exchange: http2::Exchange, method: &'static Method, strip_usage: bool) -> Self {
+        let wire = Wire { exchange, method, strip_usage, headed: false };
+        Self { state: State::Waiting(wire), frames: Frames::new(MAX_MESSAGE) }
+    }
+
+    pub(super) fn refused(status: &Status) -> Self {
+        let (head, body) = status.answer();
+        Self { state: State::Refused(head, body), frames: Frames::new(0) }
+    }
+
+    /// What `plimsoll.v1` has no method for is the request's fault, not the backend's.
+    pub(super) fn unserved(kind: Kind) -> Self {
+        let why = format!("{} cannot be asked of the backends of this model", kind.path());
+        Self::refused(&Status::new(Code::NotFound, why))
+    }
+
+    fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
+        let State::Plain(wire) = &mut self.state else { return Poll::Ready(None) };
+        let ended = loop {
+            match ready!(wire.poll_more(&mut self.frames, cx)) {
+                Ok(Came::Data) => {}
+                Ok(Came::End(status)) if status.code == Code::Ok => break Ok(()),
+                Ok(Came::End(_)) => break Err(Failure::Broken("the call failed after its answer had begun")),
+                Err(failure) => break Err(failure),
+            }
+        };
+        let method = wire.method;
+        self.state = State::Done;
+        Poll::Ready(Some(ended.and_then(|()| {
+            let message = next(&mut self.frames)?.ok_or(CUT)?;
+            let mut text = Vec::with_capacity(2 * message.len());
+            to_json(method.answer, &message, &[], &mut text).map_err(|_| MALFORMED)?;
+            let usage = event::usage_of(&text);
+            let peeked = Peeked { usage, done: true, ..Peeked::default() };
+            Ok(Chunk { bytes: text.into(), peeked })
+        })))
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
+        let State::Stream(wire) = &mut self.state else { return Poll::Ready(None) };
+        loop {
+            match wire.events(&mut self.frames) {
+                Ok(Some(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+                Ok(None) => {}
+                Err(failure) => {
+                    self.state = State::Done;
+                    return Poll::Ready(Some(Err(failure)));
+                }
+            }
+            let failure = match ready!(wire.poll_more(&mut self.frames, cx)) {
+                Ok(Came::Data) => continue,
+                Ok(Came::End(status)) if status.code == Code::Ok && !self.frames.is_partial() => {
+                    self.state = State::Done;
+                    let peeked = Peeked { done: true, ..Peeked::default() };
+                    return Poll::Ready(Some(Ok(Chunk { bytes: Bytes::from_static(DONE), peeked })));
+                }
+                Ok(Came::End(status)) if status.code == Code::Ok => CUT,
+                Ok(Came::End(_)) => Failure::Broken("it reported an error"),
+                Err(failure) => failure,
+            };
+            self.state = State::Done;
+            return Poll::Ready(Some(Err(failure)));
+        }
+    }
+}
+
+fn next(frames: &mut Frames) -> Result<Option<Bytes>, Failure> {
+    match frames.next() {
+        // Nobody asked for compressed ones.
+        Ok(Some(message)) if message.compressed => Err(MALFORMED),
+        Ok(message) => Ok(message.map(|message| message.bytes)),
+        Err(super::TooLong) => Err(TOO_LONG),
+    }
+}
+
+impl Wire {
+    /// Takes in what comes next.
+    fn poll_more(&mut self, frames: &mut Frames, cx: &mut Context<'_>) -> Poll<Result<Came, Failure>> {
+        if !self.headed {
+            let (parts, _) = ready!(self.exchange.poll_parts(cx))?;
+            self.headed = true;
+            if let Some(status) = Status::read(&parts.headers) {
+                return Poll::Ready(Ok(Came::End(status)));
+            }
+            if parts.status != 200 {
+                let status = Code::of_http(parts.status.as_u16());
+                return Poll::Ready(Ok(Came::End(Status::new(status, "the backend refused the call"))));
+            }
+            if !speaks_grpc(&parts.headers) {
+                return Poll::Ready(Err(Failure::Broken("the backend does not speak gRPC")));
+            }
+        }
+        let lost = Failure::Broken("the call ended without a status");
+        let Some(frame) = ready!(self.exchange.poll_frame(cx)) else { return Poll::Ready(Err(lost)) };
+        Poll::Ready(match frame?.into_data() {
+            Ok(data) => {
+                frames.push(&data);
+                Ok(Came::Data)
+            }
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                Status::read(&trailers).map(Came::End).ok_or(lost)
+            }
+        })
+    }
+
+    /// The messages that are there as events, in one piece; `None` where there are none.
+    fn events(&mut self, frames: &mut Frames) -> Result<Option<Chunk>, Failure> {
+        let (mut text, mut peeked) = (Vec::new(), Peeked::default());
+        let mut any = false;
+        while let Some(message) = next(frames)? {
+            let begin = text.len();
+            text.extend_from_slice(b"data: ");
+            to_json(self.method.answer, &message, &[], &mut text).map_err(|_| MALFORMED)?;
+            // In JSON that stands between values only, and an event must be one line.
+            let json = &mut text[begin..];
+            if memchr::memchr2(b'\n', b'\r', json).is_some() {
+                json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+            }
+            let seen = event::read(self.method.kind, &text[begin + 6..]);
+            text.extend_from_slice(b"\n\n");
+            peeked.add(seen.peeked);
+            any = true;
+            if seen.malformed {
+                return Err(MALFORMED);
+            }
+            if self.strip_usage && seen.only_usage {
+                text.truncate(begin);
+            }
+        }
+        Ok(any.then(|| Chunk { bytes: text.into(), peeked }))
+    }
+}
+
+fn speaks_grpc(headers: &HeaderMap) -> bool {
+    headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+impl Answer for GrpcAnswer {
+    /// Waits for the first message too: a call that fails at once says so after its head.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        if let State::Waiting(wire) = &mut self.state {
+            let came = ready!(wire.poll_more(&mut self.frames, cx));
+            let ended = match came {
+                Ok(Came::Data) => None,
+                Ok(Came::End(status)) if status.code != Code::Ok => {
+                    *self = Self::refused(&status);
+                    return self.poll_head(cx);
+                }
+                Ok(Came::End(_)) => Some(Failure::Broken("the backend gave no answer")),
+                Err(failure) => Some(failure),
+            };
+            let State::Waiting(wire) = std::mem::replace(&mut self.state, State::Done) else {
+                return Poll::Ready(Err(MALFORMED));
+            };
+            if let Some(failure) = ended {
+                return Poll::Ready(Err(failure));
+            }
+            let stream = wire.method.stream;
+            let content_type =
+                Text::from_static(if stream { "text/event-stream" } else { "application/json" });
+            self.state = if stream { State::Stream(wire) } else { State::Plain(wire) };
+            return Poll::Ready(Ok(Head { status: 200, stream, content_type, ..Head::default() }));
+        }
+        match &mut self.state {
+            State::Refused(head, _) => Poll::Ready(Ok(std::mem::take(head))),
+            _ => Poll::Ready(Err(MALFORMED)),
+        }
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
+        match &mut self.state {
+            State::Stream(_) => self.poll_stream(cx),
+            State::Plain(_) => self.poll_plain(cx),
+            State::Refused(_, body) => {
+                let bytes = std::mem::take(body).into();
+                self.state = State::Done;
+                let peeked = Peeked { done: true, ..Peeked::default() };
+                Poll::Ready(Some(Ok(Chunk { bytes, peeked })))
+            }
+            State::Waiting(_) | State::Done => Poll::Ready(None),
+        }
+    }
+}
