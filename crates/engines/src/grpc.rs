@@ -57,7 +57,10 @@ impl Backend {
         let config = Config { http2: true, ..config.clone() };
         let (endpoint, uri) = address(&config, ["grpc", "grpcs"])?;
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(Invalid { key: "url", why: "has a path; methods of gRPC have none before them".into() });
+            return Err(Invalid {
+                key: "url",
+                why: "has a path; methods of gRPC have none before them".into(),
+            });
         }
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         let fixed = fixed(&config)?;

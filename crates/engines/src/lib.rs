@@ -32,3 +32,4 @@ pub mod transcode;
 pub use authorize::{Authorize, Bearer};
 pub use engine::{Answer, Call, Engine, Failure};
 pub use refusal::refusal;
+pub use sse::data as sse_data;

@@ -4,8 +4,8 @@ mod answer;
 mod config;
 mod discover;
 
-pub(crate) use config::{address, fixed};
 pub use config::{Config, Invalid};
+pub(crate) use config::{address, fixed};
 pub use discover::Listing;
 pub(crate) use discover::names;
 

@@ -124,6 +124,16 @@ fn end_of_last_event(text: &[u8]) -> usize {
     end
 }
 
+/// The data of each of the whole events in `text`.
+pub fn data(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (event, others) = rest.split_at(end_of_event(rest)?);
+        rest = others;
+        Some(data_of(event))
+    })
+}
+
 /// The data of an event. One line of data, which is all that engines send, is not copied; of several, the first is
 /// looked at.
 fn data_of(event: &[u8]) -> &[u8] {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use plimsoll_engines::{openai, simulated};
+use plimsoll_engines::{grpc, openai, simulated};
 use plimsoll_pipeline::{Shared, Snapshot};
 use plimsoll_routing::Fleet;
 use plimsoll_types::{BackendSpec, Clock, Instant};
@@ -83,9 +83,13 @@ fn settings(
     }
     for backend in &config.backends {
         let spec = spec_of(backend, discovered);
-        if let Entry::Vacant(vacant) = engines.openai.entry(key(&spec)) {
-            let engine = openai::Backend::new(&backend.engine());
-            vacant.insert(engine.map_err(|invalid| format!("{}: {invalid}", backend.name))?);
+        let wrong = |invalid: openai::Invalid| format!("{}: {invalid}", backend.name);
+        if backend.speaks_grpc() {
+            if let Entry::Vacant(vacant) = engines.grpc.entry(key(&spec)) {
+                vacant.insert(grpc::Backend::new(&backend.engine()).map_err(wrong)?);
+            }
+        } else if let Entry::Vacant(vacant) = engines.openai.entry(key(&spec)) {
+            vacant.insert(openai::Backend::new(&backend.engine()).map_err(wrong)?);
         }
         specs.push(spec);
     }

@@ -9,6 +9,7 @@ use plimsoll_pipeline::{Flow, TokenStream};
 use plimsoll_types::Kind;
 
 use crate::connection::Serving;
+use crate::grpc;
 use crate::openai::sse;
 
 /// A plain answer that broke off after its beginning was sent: all that is left is to end the connection.
@@ -33,6 +34,8 @@ enum Content {
         /// Of which API the events are; `None` for a plain answer.
         events: Option<Kind>,
     },
+    /// Messages and a status.
+    Grpc(grpc::Content),
 }
 
 impl Body {
@@ -43,6 +46,10 @@ impl Body {
     pub(crate) fn relayed(tokens: TokenStream, events: Option<Kind>) -> Self {
         let left = tokens.length().filter(|_| events.is_none());
         Self { content: Content::Relayed { left, tokens, events }, _serving: None }
+    }
+
+    pub(crate) fn grpc(content: grpc::Content) -> Self {
+        Self { content: Content::Grpc(content), _serving: None }
     }
 
     /// The same, with somebody who is being served until it is sent or given up.
@@ -62,6 +69,7 @@ impl http_body::Body for Body {
         match &mut self.content {
             Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::Grpc(content) => content.poll_frame(cx),
             Content::Relayed { tokens, left, events } => {
                 let bytes = match (ready!(tokens.poll_next(cx)), &events) {
                     (None, _) => return Poll::Ready(None),
@@ -82,6 +90,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Full(bytes) => bytes.is_empty(),
             Content::Relayed { left, .. } => *left == Some(0),
+            Content::Grpc(_) => false,
         }
     }
 
@@ -89,7 +98,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Relayed { left: Some(left), .. } => SizeHint::with_exact(*left),
-            Content::Relayed { .. } => SizeHint::default(),
+            Content::Relayed { .. } | Content::Grpc(_) => SizeHint::default(),
         }
     }
 }

@@ -2,12 +2,14 @@
 
 mod backends;
 mod embedded;
+mod grpc;
 mod overrides;
 mod reference;
 mod requests;
 
 pub use backends::{ApiKey, BackendConfig};
 pub use embedded::Embedded;
+pub use grpc::Grpc;
 pub use overrides::Overrides;
 pub use plimsoll_yaml::Problem;
 pub use reference::reference;
@@ -37,6 +39,8 @@ pub struct Config {
     pub keys: Vec<ApiKey>,
     /// What requests may be.
     pub requests: Requests,
+    /// How callers over gRPC are served.
+    pub grpc: Grpc,
     /// How long readiness is off before the listeners close.
     pub drain_delay: Duration,
     /// How long streams may go on after that.
@@ -73,6 +77,7 @@ impl Default for Config {
             tls: Tls::default(),
             keys: Vec::new(),
             requests: Requests::default(),
+            grpc: Grpc::default(),
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(300),
             backends: Vec::new(),
@@ -97,7 +102,7 @@ impl Section for Tls {
 impl Section for Config {
     fn keys(&mut self, keys: &mut dyn Keys) {
         keys.text(
-            Key::new("listen", "Where callers are served: HTTP/1.1 and HTTP/2 on one port."),
+            Key::new("listen", "Where callers are served: HTTP/1.1, HTTP/2 and gRPC on one port."),
             &mut self.listen,
         );
         let key = Key::new("admin", "Where operators are served: metrics, health, the fleet, reload, drain.");
@@ -114,6 +119,7 @@ impl Section for Config {
         keys.section(Key::new("tls", "TLS towards callers; without it, plain text."), &mut self.tls);
         keys.list(Key::new("keys", "Who may enter; none means whoever can connect."), &mut self.keys);
         keys.section(Key::new("requests", "What requests may be."), &mut self.requests);
+        keys.section(Key::new("grpc", "How callers over gRPC are served."), &mut self.grpc);
         let key = Key::new("drain_delay_ms", "How long readiness is off before the listeners close.");
         keys.millis(key, 0..=600_000, &mut self.drain_delay);
         let key =

@@ -119,9 +119,13 @@ fn make_engine(house: &Arc<House>) -> MakeEngine {
             .openai
             .get(&key)
             .map(|backend| -> Rc<dyn Engine> { backend.engine(&house.clock) });
+        let grpc = || {
+            let backend = settings.engines.grpc.get(&key);
+            backend.map(|backend| -> Rc<dyn Engine> { backend.engine(&house.clock) })
+        };
         let simulated =
             || settings.engines.simulated.get(&key).map(|gpu| gpu.engine(Arc::clone(&house.clock)));
-        openai.or_else(simulated).unwrap_or_else(|| Rc::new(Gone))
+        openai.or_else(grpc).or_else(simulated).unwrap_or_else(|| Rc::new(Gone))
     })
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_engines::Failure;
 use plimsoll_types::BackendSpec;
 
 use crate::assemble::{self, Discovered, spec_of};
@@ -40,10 +41,9 @@ pub(crate) async fn ask(house: &Arc<House>, found: &Found) {
 
 async fn ask_one(house: Arc<House>, spec: BackendSpec) -> Option<((String, String), Vec<String>)> {
     let key = (spec.name, spec.identity);
-    let engine = house.settings().engines.openai.get(&key)?.engine(&house.clock);
     let late = house.clock.sleep_until(house.clock.now() + EVERY * 3);
     let models = tokio::select! {
-        models = engine.models() => models.map_err(|failure| failure.to_string()),
+        models = models_of(&house, &key) => models.map_err(|failure| failure.to_string()),
         () = late => Err("no answer".into()),
     };
     match models {
@@ -55,6 +55,17 @@ async fn ask_one(house: Arc<House>, spec: BackendSpec) -> Option<((String, Strin
         Err(why) => tracing::debug!(backend = %key.0, why, "models not known yet"),
     }
     None
+}
+
+async fn models_of(house: &House, key: &(String, String)) -> Result<Vec<String>, Failure> {
+    let settings = house.settings.load_full();
+    if let Some(backend) = settings.engines.grpc.get(key) {
+        return backend.engine(&house.clock).models().await;
+    }
+    match settings.engines.openai.get(key) {
+        Some(backend) => backend.engine(&house.clock).models().await,
+        None => Err(Failure::Unreachable("the backend has left the fleet")),
+    }
 }
 
 /// Goes on asking for as long as the gateway runs: a reload may bring backends that must be asked.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use plimsoll_engines::{openai, simulated};
+use plimsoll_engines::{grpc, openai, simulated};
 use plimsoll_pipeline::Shared;
 use plimsoll_routing::{Backend, Fleet};
 use plimsoll_types::Clock;
@@ -35,6 +35,7 @@ pub(crate) struct Settings {
 #[derive(Default, Clone)]
 pub(crate) struct Engines {
     pub(crate) openai: HashMap<(String, String), Arc<openai::Backend>>,
+    pub(crate) grpc: HashMap<(String, String), Arc<grpc::Backend>>,
     pub(crate) simulated: HashMap<(String, String), simulated::Simulated>,
 }
 
@@ -44,6 +45,7 @@ impl Engines {
         let key = |backend: &Backend| (backend.spec.name.clone(), backend.spec.identity.clone());
         let kept: HashSet<(String, String)> = fleet.backends.iter().map(|backend| key(backend)).collect();
         self.openai.retain(|key, _| kept.contains(key));
+        self.grpc.retain(|key, _| kept.contains(key));
         self.simulated.retain(|key, _| kept.contains(key));
     }
 }

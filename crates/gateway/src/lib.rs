@@ -1,4 +1,4 @@
-//! The front door: HTTP in, HTTP out, and the one place that knows the whole house.
+//! The front door: HTTP and gRPC in and out, and the one place that knows the whole house.
 //!
 //! ```text
 //!   acceptor ── socket ──▶ the core with the fewest ── connection ── serve: checks, key, route, body, peek
@@ -22,6 +22,7 @@ pub mod config;
 mod connection;
 mod core;
 mod discovery;
+mod grpc;
 mod head;
 mod house;
 mod janitor;

@@ -15,12 +15,13 @@ use plimsoll_types::{Envelope, Kind, ServeError, Text};
 use crate::body::Body;
 use crate::client_io::Watched;
 use crate::core::Core;
+use crate::grpc;
 use crate::head;
 use crate::house::Settings;
 use crate::openai::{error, models, peek};
 use crate::route::{Route, route};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The answer to `request`, whatever becomes of it.
 pub(crate) async fn respond(
@@ -28,6 +29,9 @@ pub(crate) async fn respond(
     watched: &Watched,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    if grpc::is_call(&request) {
+        return grpc::respond(core, request).await;
+    }
     let settings = core.settings();
     let mut id = None;
     let kind = match route(request.method(), request.uri().path()) {
@@ -164,7 +168,11 @@ fn relay(answer: plimsoll_pipeline::Response, kind: Kind) -> Response<Body> {
 }
 
 /// Reads the body whole: it is looked at before anything of it goes on, and may have to be sent twice.
-async fn read_body(core: &Core, settings: &Settings, mut body: Incoming) -> Result<Bytes, ServeError> {
+pub(crate) async fn read_body(
+    core: &Core,
+    settings: &Settings,
+    mut body: Incoming,
+) -> Result<Bytes, ServeError> {
     let limits = &settings.config.requests;
     let too_large = || ServeError::TooLarge { limit: limits.max_body_bytes };
     if body.size_hint().lower() > limits.max_body_bytes {

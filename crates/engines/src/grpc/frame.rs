@@ -43,7 +43,9 @@ impl Frames {
     ///
     /// Where it says that it is longer than any may be.
     pub fn next(&mut self) -> Result<Option<Message>, TooLong> {
-        let Some((&[flag, a, b, c, d], _)) = self.buffer.split_first_chunk::<PREFIX>() else { return Ok(None) };
+        let Some((&[flag, a, b, c, d], _)) = self.buffer.split_first_chunk::<PREFIX>() else {
+            return Ok(None);
+        };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length > self.limit {
             return Err(TooLong);

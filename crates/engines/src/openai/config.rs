@@ -76,8 +76,7 @@ impl Backend {
 
 /// Where a backend is: `schemes` are those without TLS and with it.
 pub(crate) fn address(config: &Config, schemes: [&str; 2]) -> Result<(Endpoint, http::Uri), Invalid> {
-    let uri: http::Uri =
-        config.url.parse().map_err(|error| bad_url(format!("{:?}: {error}", config.url)))?;
+    let uri: http::Uri = config.url.parse().map_err(|error| bad_url(format!("{:?}: {error}", config.url)))?;
     let secure = match uri.scheme_str() {
         Some(scheme) if scheme == schemes[0] => false,
         Some(scheme) if scheme == schemes[1] => true,

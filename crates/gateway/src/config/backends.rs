@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth;
-use plimsoll_engines::{Authorize, Bearer, openai};
+use plimsoll_engines::{Authorize, Bearer, grpc, openai};
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Section, ServedModel};
 
 /// One backend, as it stands in the file.
@@ -73,7 +73,11 @@ impl Default for BackendConfig {
 impl Section for BackendConfig {
     fn keys(&mut self, keys: &mut dyn Keys) {
         keys.text(Key::new("name", "Its name in metrics and logs; unique."), &mut self.name);
-        let key = Key::new("url", "`http://` or `https://`, host, port, and the path before `/v1`.");
+        let key = Key::new(
+            "url",
+            "`http://` or `https://`, host, port, and the path before `/v1`; or `grpc://` or `grpcs://`, host and port of \
+             another gateway, asked by `plimsoll.v1`.",
+        );
         keys.text(key, &mut self.url);
         let key = Key::new("models", "The models that it serves; left out, it is asked at `/v1/models`.");
         keys.texts(key, &mut self.models);
@@ -113,7 +117,12 @@ impl BackendConfig {
         if self.url.is_empty() {
             return keys.wrong("url", "is missing".into());
         }
-        if let Err(invalid) = openai::Backend::new(&self.engine()) {
+        let made = if self.speaks_grpc() {
+            grpc::Backend::new(&self.engine()).err()
+        } else {
+            openai::Backend::new(&self.engine()).err()
+        };
+        if let Some(invalid) = made {
             keys.wrong(invalid.key, invalid.why);
         }
         for (model, _) in &self.aliases {
@@ -121,6 +130,12 @@ impl BackendConfig {
                 keys.wrong("aliases", format!("{model:?} is not among models"));
             }
         }
+    }
+
+    /// Whether it is asked over gRPC.
+    #[must_use]
+    pub fn speaks_grpc(&self) -> bool {
+        self.url.starts_with("grpc://") || self.url.starts_with("grpcs://")
     }
 
     /// How to talk to it.
