@@ -13,6 +13,8 @@ mod bodies;
 mod cancel;
 mod drain;
 mod failover;
+mod fronts_and_backs;
+mod grpc;
 mod headers;
 mod http2;
 mod limits;

@@ -1,7 +1,7 @@
 //! What the tests are played on.
 //!
 //! ```text
-//!   Client, Http2 ──▶ Gateway, in threads of this process ──▶ Backends ── Call ──▶ the test, which answers step by step
+//!   Client, Http2, Grpc ──▶ Gateway, in threads of this process ──▶ Backends ── Call ──▶ the test, which answers step by step
 //! ```
 
 mod backends;
@@ -9,6 +9,7 @@ mod call;
 mod certificates;
 mod client;
 mod gateway;
+mod grpc;
 mod http2;
 
 pub(crate) use backends::Backends;
@@ -16,6 +17,7 @@ pub(crate) use call::{Call, event, token};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Answer, Client};
 pub(crate) use gateway::Gateway;
+pub(crate) use grpc::{Grpc, Messages};
 pub(crate) use http2::{Http2, Http2Backend};
 
 use std::future::Future;

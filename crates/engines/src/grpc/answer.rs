@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use plimsoll_types::{Chunk, Head, Kind, Peeked, Text};
 
-use super::{Code, Frames, MAX_MESSAGE, Method, Status};
+use super::{Code, Error, Frames, MAX_MESSAGE, Method, Status};
 use crate::transcode::to_json;
 use crate::{Answer, Failure, event, http2};
 
@@ -59,7 +59,9 @@ impl GrpcAnswer {
     /// What `plimsoll.v1` has no method for is the request's fault, not the backend's.
     pub(super) fn unserved(kind: Kind) -> Self {
         let why = format!("{} cannot be asked of the backends of this model", kind.path());
-        Self::refused(&Status::new(Code::NotFound, why))
+        let code = Some("not_found".to_owned());
+        let error = Error { status: 404, kind: "invalid_request_error".into(), code, param: None };
+        Self::refused(&Status { error: Some(error), ..Status::new(Code::NotFound, why) })
     }
 
     fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
@@ -113,7 +115,7 @@ impl GrpcAnswer {
 }
 
 fn next(frames: &mut Frames) -> Result<Option<Bytes>, Failure> {
-    match frames.next() {
+    match frames.take() {
         // Nobody asked for compressed ones.
         Ok(Some(message)) if message.compressed => Err(MALFORMED),
         Ok(message) => Ok(message.map(|message| message.bytes)),

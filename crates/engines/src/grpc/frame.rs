@@ -42,7 +42,7 @@ impl Frames {
     /// # Errors
     ///
     /// Where it says that it is longer than any may be.
-    pub fn next(&mut self) -> Result<Option<Message>, TooLong> {
+    pub fn take(&mut self) -> Result<Option<Message>, TooLong> {
         let Some((&[flag, a, b, c, d], _)) = self.buffer.split_first_chunk::<PREFIX>() else {
             return Ok(None);
         };
@@ -85,7 +85,7 @@ mod tests {
             let (mut frames, mut out) = (Frames::new(5), Vec::new());
             for piece in wire.chunks(size) {
                 frames.push(piece);
-                while let Some(message) = frames.next().unwrap() {
+                while let Some(message) = frames.take().unwrap() {
                     out.push(message.bytes);
                 }
             }
@@ -98,6 +98,6 @@ mod tests {
     fn a_message_that_is_too_long_is_refused_before_it_comes() {
         let mut frames = Frames::new(4);
         frames.push(&[0, 0, 0, 0, 5]);
-        assert_eq!(frames.next(), Err(TooLong));
+        assert_eq!(frames.take(), Err(TooLong));
     }
 }

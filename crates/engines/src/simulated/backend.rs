@@ -93,6 +93,7 @@ impl Engine for SimulatedEngine {
             serial: mix(self.shared.seed, self.shared.served.fetch_add(1, Relaxed)),
             created: self.shared.epoch + now.as_nanos() / 1_000_000_000,
             model: call.alias.unwrap_or(&call.request.envelope.model).to_owned(),
+            shows_usage: call.request.envelope.protocol.shows_usage(),
         };
         let answer = job(self.shared.skill, call.request, origin)
             .and_then(|(job, work)| self.answer(job, work, now))

@@ -28,6 +28,8 @@ pub(super) struct Origin {
     pub(super) created: u64,
     /// The model, as the caller or the alias calls it.
     pub(super) model: String,
+    /// Whether a stream ends with its usage, asked for or not.
+    pub(super) shows_usage: bool,
 }
 
 /// A choice of an answer that has ended.

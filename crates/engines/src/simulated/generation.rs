@@ -134,6 +134,7 @@ impl Generation {
 }
 
 fn asked(kind: Kind, fields: &Fields, origin: Origin) -> Result<Asked, Wrong> {
+    let usage = origin.shows_usage || fields.include_usage();
     let n = || fields.whole("n", 1..=128).map(|n| n.map_or(1, |n| n as u32));
     let salt = fields.salt(origin.serial)?;
     let one = |text: &str| vec![Prompt::of_text(text)];
@@ -142,7 +143,7 @@ fn asked(kind: Kind, fields: &Fields, origin: Origin) -> Result<Asked, Wrong> {
             let prompts = ask::inputs(fields, "prompt")?.iter().map(ask::Input::prompt).collect();
             // OpenAI's default.
             let bounds = fields.bounds(&["max_tokens"], 16, "stop")?;
-            let dialect = Box::new(Completion::new(origin, fields.include_usage()));
+            let dialect = Box::new(Completion::new(origin, usage));
             Asked { prompts, n: n()?, bounds, salt, dialect }
         }
         Kind::Response => {
@@ -169,7 +170,7 @@ fn asked(kind: Kind, fields: &Fields, origin: Origin) -> Result<Asked, Wrong> {
         _ => {
             let prompts = one(&conversation::chat(fields)?);
             let bounds = fields.bounds(&["max_completion_tokens", "max_tokens"], u32::MAX, "stop")?;
-            let dialect = Box::new(Chat::new(origin, fields.include_usage()));
+            let dialect = Box::new(Chat::new(origin, usage));
             Asked { prompts, n: n()?, bounds, salt, dialect }
         }
     })

@@ -116,7 +116,7 @@ mod tests {
     use serde_json::Value;
 
     fn answer(kind: Kind, json: &str) -> Value {
-        let origin = Origin { serial: 1, created: 0, model: "sim-embed".into() };
+        let origin = Origin { serial: 1, created: 0, model: "sim-embed".into(), shows_usage: false };
         let fields = Fields::read(json.as_bytes()).unwrap();
         let known = read(kind, &fields, &origin).map_or_else(Known::from, |(known, _)| known);
         let value: Value = serde_json::from_slice(&known.body).unwrap();

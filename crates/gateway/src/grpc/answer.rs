@@ -45,7 +45,10 @@ impl Answer {
                 // HTTP/2 has its own signs of life.
                 Some(Flow::Quiet) => Ok(()),
                 Some(Flow::Failed(error)) => Err(error),
-                None if self.method.stream => Ok(self.end(well())),
+                None if self.method.stream => {
+                    self.end(well());
+                    Ok(())
+                }
                 None => self.whole(&mut out).map(|()| self.end(well())),
             };
             if let Err(error) = written {

@@ -34,7 +34,7 @@ fn one(body: &[u8], gzip: bool, limit: u64) -> Result<Bytes, ServeError> {
     }
     let mut frames = Frames::new(usize::try_from(limit).unwrap_or(usize::MAX));
     frames.push(body);
-    let message = frames.next().map_err(|TooLong| too_large())?;
+    let message = frames.take().map_err(|TooLong| too_large())?;
     let Some(message) = message.filter(|_| !frames.is_partial()) else {
         let why = if body.len() < PREFIX { "has no message" } else { "must have exactly one message, whole" };
         return Err(ServeError::invalid(format!("the call {why}")));

@@ -59,7 +59,7 @@ impl Reflection {
             return Poll::Ready(None);
         }
         loop {
-            let end = match self.frames.next() {
+            let end = match self.frames.take() {
                 Ok(Some(message)) => match ServerReflectionRequest::decode(&message.bytes[..]) {
                     Ok(question) if !message.compressed => {
                         let mut frame = Vec::new();

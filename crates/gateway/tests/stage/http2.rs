@@ -44,10 +44,21 @@ impl Http2 {
         path: &str,
         body: &str,
     ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
-        let request =
-            Request::post(format!("http://gateway{path}")).header("content-type", "application/json");
-        let body = Full::from(Bytes::copy_from_slice(body.as_bytes()));
-        self.sender.send_request(request.body(body).unwrap())
+        self.send(path, &[("content-type", "application/json")], Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    /// Sends a POST with these fields.
+    pub(crate) fn send(
+        &mut self,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Bytes,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+        let mut request = Request::post(format!("http://gateway{path}"));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        self.sender.send_request(request.body(Full::from(body)).unwrap())
     }
 
     /// Asks and reads the whole answer.
