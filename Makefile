@@ -24,7 +24,8 @@ doc:
 unit:
 	$(CARGO) test --workspace --locked
 
-# Real clients and real engines around the real binary: the OpenAI SDKs, and llama.cpp built from source (once).
+# Real clients and real engines around the real binary: the OpenAI SDKs, grpcio, buf, and llama.cpp built from source
+# (once).
 e2e:
 	$(CARGO) build --locked
 	bash tests/e2e/prepare.sh

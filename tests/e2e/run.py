@@ -18,6 +18,7 @@ import sys
 import threading
 
 import cases_faults
+import cases_grpc
 import cases_habits
 import cases_sharing
 import cases_text
@@ -84,10 +85,13 @@ def stack_for(tally, name, binary, **options):
 def run_everything(tally, binary, only):
     if why := stacks.missing():
         return tally.skip("e2e", why)
-    with stack_for(tally, "ordinary_stack", binary) as stack:
+    with stack_for(tally, "ordinary_stack", binary, extra_config="grpc: {reflection: true}") as stack:
         if stack:
             run_sdk(tally, "python", stacks.sdk_command(stacks.SDK_PYTHON, "sdk_python.py"), stack, only)
             run_sdk(tally, "node", stacks.sdk_command(stacks.SDK_NODE, "sdk_node.mjs"), stack, only)
+            if binary:
+                run_sdk(tally, "grpc", stacks.sdk_command(stacks.SDK_PYTHON, "grpc_python.py"), stack, only)
+                run_modules(tally, stack, [cases_grpc], only)
             run_modules(tally, stack, [cases_text, cases_habits, cases_sharing], only)
     if binary and any(only in name for name, _ in own_cases(cases_faults)):
         # Twice the slots: one engine that is left carries the whole load without a queue of its own.

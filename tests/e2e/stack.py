@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import wire
 from runner import Skip
@@ -130,24 +131,31 @@ class Engine(Process):
         self.signal(signal.SIGCONT)
 
 
-class Gateway(Process):
-    """The binary under test in front of `engines`."""
+class Behind(NamedTuple):
+    """What a gateway has behind it that is no engine."""
 
-    def __init__(self, binary, engines, folder, extra_config=""):
+    short_name: str
+    url: str
+
+
+class Gateway(Process):
+    """The binary under test in front of `engines`, or of another gateway."""
+
+    def __init__(self, binary, engines, folder, extra_config="", name="gateway"):
         port, admin = free_ports(2)
         self.url, self.admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}"
         backends = [f'  - {{name: {e.short_name}, url: "{e.url}", models: [tiny]}}' for e in engines]
         lines = [f"listen: 127.0.0.1:{port}", f"admin: 127.0.0.1:{admin}", "backends:", *backends, extra_config]
-        config = folder / "plimsoll.yaml"
+        config = folder / f"{name}.yaml"
         config.write_text("\n".join(lines) + "\n")
-        super().__init__("gateway", [str(binary), "serve", "--config", str(config)], folder)
+        super().__init__(name, [str(binary), "serve", "--config", str(config)], folder)
 
 
 class Stack:
-    """Three engines and a gateway, or one engine alone."""
+    """Three engines, a gateway, and before it another that asks it over gRPC; or one engine alone."""
 
     def __init__(self, gateway_binary, engines=3, slots=8, context=4096, extra_config=""):
-        self.engines, self.gateway = [], None
+        self.engines, self.gateway, self.relay = [], None, None
         self.folder = Path(tempfile.mkdtemp(prefix="plimsoll-e2e-"))
         try:
             count = engines if gateway_binary else 1
@@ -158,6 +166,9 @@ class Stack:
             if gateway_binary:
                 self.gateway = Gateway(gateway_binary, self.engines, self.folder, extra_config)
                 self.gateway.wait_for(self.gateway.admin, "/readyz")
+                behind = Behind("gateway", self.gateway.url.replace("http://", "grpc://"))
+                self.relay = Gateway(gateway_binary, [behind], self.folder, name="relay")
+                self.relay.wait_for(self.relay.admin, "/readyz")
         except BaseException:
             self.close()
             raise
@@ -179,11 +190,12 @@ class Stack:
             "E2E_ENGINES": ",".join(engine.url for engine in self.engines),
             "E2E_DIRECT": "" if self.gateway else "1",
             "E2E_ONLY": only,
+            "E2E_RELAY_URL": self.relay.url if self.relay else "",
             "E2E_NODE_PACKAGES": str(SDK_NODE),
         }
 
     def close(self):
         """Ends what was started; the logs stay."""
-        for process in [self.gateway, *self.engines]:
+        for process in [self.relay, self.gateway, *self.engines]:
             if process:
                 process.kill() if isinstance(process, Engine) else process.end()
