@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: run test check format clippy unit doc e2e bench docs
+.PHONY: run test check format clippy unit doc e2e bench instructions docs
 
 run:
 	$(CARGO) run --release
@@ -32,6 +32,10 @@ e2e:
 
 bench:
 	$(CARGO) bench --workspace --locked
+
+# What noise cannot hide: the instructions of hot paths, against those of benches/instructions.csv. Needs valgrind.
+instructions:
+	python3 benches/instructions.py
 
 # Writes the references that are made from the code.
 docs:

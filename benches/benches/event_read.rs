@@ -3,14 +3,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use plimsoll_benches::subject::chat_event;
 use plimsoll_engines::event;
 use plimsoll_types::Kind;
 
-const CHAT: &[u8] = br#"{"id":"chatcmpl-9f0c1b2a3d4e5f60","object":"chat.completion.chunk","created":1750000000,"model":"llama-3.1-70b","choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}]}"#;
 const RESPONSE: &[u8] = br#"{"type":"response.output_text.delta","item_id":"msg_1","output_index":0,"content_index":0,"delta":" token","sequence_number":7}"#;
 
 fn event_read(c: &mut Criterion) {
-    c.bench_function("event_read/chat", |b| b.iter(|| event::read(Kind::Chat, black_box(CHAT))));
+    c.bench_function("event_read/chat", |b| b.iter(chat_event()));
     c.bench_function("event_read/response", |b| b.iter(|| event::read(Kind::Response, black_box(RESPONSE))));
     let answer = [
         b"{\"choices\":[{\"message\":{\"content\":\"".as_slice(),

@@ -7,6 +7,7 @@ use plimsoll_gateway::config::Overrides;
 use plimsoll_telemetry::LogFormat;
 
 use crate::load::Load;
+use crate::simulate::Simulate;
 
 /// An inference-serving load balancer: takes OpenAI requests and sends each to the backend that answers soonest.
 ///
@@ -40,6 +41,7 @@ pub(crate) enum Command {
         file: PathBuf,
     },
     Load(Box<Load>),
+    Simulate(Box<Simulate>),
     /// Print a reference page, as it stands in docs/.
     Reference {
         /// Which one.

@@ -1,8 +1,9 @@
-//! The one binary: `serve`, `check`, `load` and `reference`.
+//! The one binary: `serve`, `check`, `load`, `simulate` and `reference`.
 
 mod args;
 mod greeting;
 mod load;
+mod simulate;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(own)) => serve(&args.serve.overridden_by(own)),
         Some(Command::Check { file }) => return check(&file),
         Some(Command::Load(load)) => return exit_code(load::run(*load)),
+        Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Reference { what }) => {
             print!("{}", if what == Reference::Config { config::reference() } else { catalog::reference() });
             Ok(())

@@ -6,7 +6,8 @@ mod load;
 mod tables;
 mod timeline;
 
-use super::{Kind, Report, text::seconds};
+use super::plot::round_seconds;
+use super::{Kind, Report, Slice, text::seconds};
 
 const STYLE: &str = include_str!("html/page.css");
 const HOVER: &str = include_str!("html/hover.js");
@@ -42,6 +43,29 @@ struct Run<'a> {
     style: usize,
 }
 
+impl<'a> Run<'a> {
+    /// The slices that are drawn: those in which requests arrive, and those after them if they are of the same length
+    /// and more than one, for a single one is hardly begun when the run is over.
+    fn slices(&self) -> &'a [Slice] {
+        let slices = &self.report.slices[..];
+        let Some(first) = slices.first() else { return slices };
+        let arrivals =
+            slices.iter().take_while(|slice| slice.begin_seconds < self.report.rate_seconds).count();
+        let equal = slices.iter().take_while(|slice| slice.seconds < first.seconds * 1.5).count();
+        // The last one of the run is never full.
+        if equal.saturating_sub(1) > arrivals {
+            &slices[..equal - 1]
+        } else {
+            &slices[..arrivals.min(equal).max(1)]
+        }
+    }
+
+    /// When the slices end that are drawn.
+    fn end(&self) -> f64 {
+        self.slices().last().map_or(0.0, |slice| slice.begin_seconds + slice.seconds)
+    }
+}
+
 /// What each report is called on the page: by its policy, and by its seed where that is not enough.
 fn labels(reports: &[&Report]) -> Vec<String> {
     let same = |report: &Report| reports.iter().filter(|other| other.label() == report.label()).count();
@@ -67,12 +91,23 @@ fn page(runs: &[Run<'_>]) -> String {
     page += &headline::of(runs);
     page += &section("Over time", "", &timeline::of(runs));
     page += &section("Latency", curves::HOW_TO_READ, &curves::of(runs));
-    for run in runs {
-        page += &tables::groups(run, runs.len() > 1);
-        page += &load::of(run, runs.len() > 1);
-        page += &tables::fleet(run, runs.len() > 1);
-    }
+    let several = runs.len() > 1;
+    page += &runs.iter().map(|run| load::of(run, several)).collect::<String>();
+    page += &runs.iter().map(|run| details(run, several)).collect::<String>();
     page + &section("How requests ended", "", &tables::outcomes(runs))
+}
+
+/// The tables of one run, behind a line to click on where there are several runs.
+fn details(run: &Run<'_>, several: bool) -> String {
+    let tables = tables::groups(run) + &tables::fleet(run);
+    if several && !tables.is_empty() {
+        format!(
+            "<details class=\"run\"><summary>More about <b>{}</b>: who got what, and the fleet</summary>{tables}</details>\n",
+            escape(run.label)
+        )
+    } else {
+        tables
+    }
 }
 
 fn header(runs: &[Run<'_>]) -> String {
@@ -91,17 +126,24 @@ fn header(runs: &[Run<'_>]) -> String {
         |slo| {
             format!(
                 "SLO: first token within {}, then {} a token",
-                seconds(slo.ttft_seconds),
-                seconds(slo.tpot_seconds)
+                round_seconds(slo.ttft_seconds),
+                round_seconds(slo.tpot_seconds)
             )
         },
     );
     let (name, took) = (escape(&first.name), seconds(first.rate_seconds));
     format!(
         "<header><p class=\"kind\">{kind}</p><h1>{name}</h1>\
-         <p class=\"about\">{what} <span>arrivals over {took}</span> <span>{slo}</span> <span>seed {}</span></p></header>\n",
-        first.seed
+         <p class=\"about\">{what} <span>arrivals over {took}</span> <span>{slo}</span> <span>{}</span></p></header>\n",
+        seeds(runs)
     )
+}
+
+fn seeds(runs: &[Run<'_>]) -> String {
+    let mut seeds: Vec<u64> = runs.iter().map(|run| run.report.seed).collect();
+    seeds.dedup();
+    let all: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    format!("{} {}", if all.len() > 1 { "seeds" } else { "seed" }, all.join(", "))
 }
 
 /// The SLO that all runs were held to, if it is one.
@@ -110,17 +152,24 @@ fn one_slo(runs: &[Run<'_>]) -> Option<super::Slo> {
     runs.iter().all(|run| run.report.slo == slo).then_some(slo)
 }
 
+/// What a reader must know; what is said of all runs is said once.
 fn notes(runs: &[Run<'_>]) -> String {
-    let several = runs.len() > 1;
-    let note = |run: &Run<'_>, note: &str| {
-        if several {
-            format!("<li><b>{}</b>: {}</li>", escape(run.label), escape(note))
-        } else {
-            format!("<li>{}</li>", escape(note))
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (run, note) in runs.iter().flat_map(|run| run.report.notes.iter().map(move |note| (run, note))) {
+        match said.iter_mut().find(|(known, _)| known == note) {
+            Some((_, labels)) => labels.push(run.label),
+            None => said.push((note, vec![run.label])),
         }
+    }
+    let item = |(note, labels): &(&str, Vec<&str>)| {
+        let of = if labels.len() == runs.len() {
+            String::new()
+        } else {
+            format!("<b>{}</b>: ", escape(&labels.join(", ")))
+        };
+        format!("<li>{of}{}</li>", escape(note))
     };
-    let all: String =
-        runs.iter().flat_map(|run| run.report.notes.iter().map(move |text| note(run, text))).collect();
+    let all: String = said.iter().map(item).collect();
     if all.is_empty() { all } else { format!("<ul class=\"notes\">{all}</ul>\n") }
 }
 

@@ -2,7 +2,7 @@
 
 mod axis;
 
-pub(super) use axis::{Axis, clock};
+pub(super) use axis::{Axis, clock, round_seconds};
 
 use std::fmt::Write;
 
@@ -34,13 +34,21 @@ pub(super) struct Line<'a> {
     pub(super) points: &'a [(f64, f64)],
 }
 
+/// What is written at the right end of a line.
+struct Label {
+    x: f64,
+    y: f64,
+    style: usize,
+    text: String,
+}
+
 /// A plot that is being drawn.
 pub(super) struct Plot {
     x: Axis,
     y: Axis,
     right: f64,
     body: String,
-    labels: Vec<(f64, usize, String)>,
+    labels: Vec<Label>,
     tips: String,
 }
 
@@ -48,7 +56,7 @@ impl Plot {
     /// An empty plot with room for `labels` at the right.
     pub(super) fn new<'a>(x: Axis, y: Axis, labels: impl IntoIterator<Item = &'a str>) -> Self {
         let longest = labels.into_iter().map(|label| label.chars().count()).max().unwrap_or(0);
-        let right = WIDTH - 12.0 - LETTER * longest as f64;
+        let right = WIDTH - 22.0 - LETTER * longest as f64;
         let mut plot = Self { x, y, right, body: String::new(), labels: Vec::new(), tips: String::new() };
         plot.grid();
         plot
@@ -106,13 +114,16 @@ impl Plot {
     /// Draws a line with its label and, so that colour is not all that tells it from others, its dashes and markers.
     pub(super) fn line(&mut self, line: &Line<'_>) {
         let style = line.style % STYLES;
-        let Some(&(_, last)) = line.points.last() else { return };
+        let Some(&(last_x, last_y)) = line.points.last() else { return };
         let path = self.path(line.points.iter().copied());
         self.add(format_args!("<path class='line s{style}' d='{path}'/>"));
-        for (x, y) in self.marked(line) {
-            self.add(format_args!("<path class='mark s{style}' d='M{x:.1} {y:.1}{}'/>", marker(style)));
+        if !line.label.is_empty() {
+            for (x, y) in self.marked(line) {
+                self.add(format_args!("<path class='mark s{style}' d='M{x:.1} {y:.1}{}'/>", marker(style)));
+            }
+            let (x, y, text) = (self.px(last_x), self.py(last_y), line.label.to_owned());
+            self.labels.push(Label { x, y, style, text });
         }
-        self.labels.push((self.py(last), style, line.label.to_owned()));
     }
 
     /// Where the markers of a line are: at about a sixth of the width, elsewhere for each style.
@@ -135,6 +146,20 @@ impl Plot {
         self.add(format_args!("<path class='band s{}' d='{path}Z'/>", style % STYLES));
     }
 
+    /// Marks a point of a line and writes `text` to the right of it.
+    pub(super) fn point(&mut self, style: usize, (x, y): (f64, f64), text: &str) {
+        if self.x.holds(x) && self.y.holds(y) {
+            let (x, y, style) = (self.px(x), self.py(y), style % STYLES);
+            self.add(format_args!("<path class='mark s{style}' d='M{x:.1} {y:.1}{}'/>", marker(style)));
+            self.add(format_args!(
+                "<text class='note' x='{:.1}' y='{:.1}'>{}</text>",
+                x + 8.0,
+                y + 8.0,
+                escape(text)
+            ));
+        }
+    }
+
     /// Marks a value of the x axis with a line from top to bottom.
     pub(super) fn mark_x(&mut self, value: f64, label: &str) {
         if self.x.holds(value) {
@@ -153,13 +178,9 @@ impl Plot {
     /// Marks a value of the y axis with a line from left to right.
     pub(super) fn mark_y(&mut self, value: f64, label: &str) {
         if self.y.holds(value) {
-            let (y, right, label) = (self.py(value), self.right, escape(label));
-            self.add(format_args!("<path class='slo' d='M{LEFT} {y:.1}H{right:.1}'/>"));
-            self.add(format_args!(
-                "<text class='slo-label' x='{:.1}' y='{:.1}'>{label}</text>",
-                LEFT + 5.0,
-                y - 4.0
-            ));
+            let (x, y, text) = (self.right, self.py(value), label.to_owned());
+            self.add(format_args!("<path class='slo' d='M{LEFT} {y:.1}H{x:.1}'/>"));
+            self.labels.push(Label { x, y, style: STYLES, text });
         }
     }
 
@@ -182,8 +203,15 @@ impl Plot {
 
     /// The plot; `name` is what a screen reader says.
     pub(super) fn svg(mut self, name: &str) -> String {
-        for (y, style, label) in apart(std::mem::take(&mut self.labels)) {
-            let (x, label) = (self.right + 6.0, escape(&label));
+        for Label { y, style, text, .. } in apart(std::mem::take(&mut self.labels)) {
+            let (x, label) = (self.right + 16.0, escape(&text));
+            if style < STYLES {
+                self.add(format_args!(
+                    "<path class='mark s{style}' d='M{:.1} {y:.1}{}'/>",
+                    x - 8.0,
+                    marker(style)
+                ));
+            }
             self.add(format_args!(
                 "<text class='label s{style}' x='{x:.1}' y='{:.1}'>{label}</text>",
                 y + 4.0
@@ -195,17 +223,19 @@ impl Plot {
 }
 
 /// Moves labels so far apart that each can be read, and keeps them on the plot.
-fn apart(mut labels: Vec<(f64, usize, String)>) -> Vec<(f64, usize, String)> {
-    labels.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
+///
+/// Lines that end at the same height are listed from left to right.
+fn apart(mut labels: Vec<Label>) -> Vec<Label> {
+    labels.sort_by(|a, b| a.y.round().total_cmp(&b.y.round()).then(a.x.total_cmp(&b.x)));
     let mut lowest = f64::MIN;
-    for (y, ..) in &mut labels {
-        *y = y.max(lowest + LABEL_HEIGHT);
-        lowest = *y;
+    for label in &mut labels {
+        label.y = label.y.max(lowest + LABEL_HEIGHT);
+        lowest = label.y;
     }
     let mut highest = HEIGHT - BOTTOM + LABEL_HEIGHT;
-    for (y, ..) in labels.iter_mut().rev() {
-        *y = y.min(highest - LABEL_HEIGHT);
-        highest = *y;
+    for label in labels.iter_mut().rev() {
+        label.y = label.y.min(highest - LABEL_HEIGHT);
+        highest = label.y;
     }
     labels
 }
@@ -238,10 +268,12 @@ mod tests {
 
     #[test]
     fn labels_at_the_same_height_move_apart_and_stay_on_the_plot() {
-        let labels = (0..5).map(|style| (HEIGHT - BOTTOM - 1.0, style, String::new())).collect();
+        let labels = (0..5)
+            .map(|style| Label { x: 0.0, y: HEIGHT - BOTTOM - 1.0, style, text: String::new() })
+            .collect();
         let moved = apart(labels);
-        assert!(moved.windows(2).all(|pair| pair[1].0 - pair[0].0 >= LABEL_HEIGHT - 1e-9));
-        assert!(moved.iter().all(|(y, ..)| *y <= HEIGHT - BOTTOM));
+        assert!(moved.windows(2).all(|pair| pair[1].y - pair[0].y >= LABEL_HEIGHT - 1e-9));
+        assert!(moved.iter().all(|label| label.y <= HEIGHT - BOTTOM));
     }
 
     #[test]

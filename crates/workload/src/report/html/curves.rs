@@ -1,6 +1,6 @@
 //! How latencies are distributed.
 
-use super::super::plot::{Axis, Line, Plot};
+use super::super::plot::{Axis, Line, Plot, round_seconds};
 use super::super::text::{percent, seconds};
 use super::super::{Slice, Slo, Sparse};
 use super::{Run, figure, one_slo};
@@ -42,12 +42,17 @@ fn curve(runs: &[Run<'_>], (title, unit, of, slo): &Latency) -> Option<String> {
     let labels = runs.iter().map(|run| if named { run.label } else { "" });
     let mut plot = Plot::new(Axis::log(least, most), y, labels);
     if let Some(slo) = slo {
-        plot.mark_x(slo, &format!("SLO {}", seconds(slo)));
+        plot.mark_x(slo, &format!("SLO {}", round_seconds(slo)));
     }
     for (run, times) in &all {
         let points: Vec<(f64, f64)> =
             times.cumulative().into_iter().filter(|(_, share)| y.holds(*share)).collect();
         plot.line(&Line { label: if named { run.label } else { "" }, style: run.style, points: &points });
+    }
+    if let ([(run, times)], false) = (&all[..], named) {
+        for q in [0.5, 0.9, 0.99, 0.999] {
+            plot.point(run.style, (times.quantile(q), q), &seconds(times.quantile(q)));
+        }
     }
     tips(&mut plot, &all);
     Some(figure(title, unit, &plot.svg(&format!("distribution of {title}"))))

@@ -1,5 +1,6 @@
 //! What a reader sees first: a few large figures of one run, or a table of several.
 
+use super::super::plot::round_seconds;
 use super::super::text::{count, digits, dollars, percent, rate, seconds};
 use super::super::{Outcome, Report, Spread};
 use super::{Run, escape};
@@ -25,10 +26,14 @@ fn tiles(report: &Report) -> String {
     let met =
         format!("{}{} of {} requests", bar(total.attainment), count(total.met_slo), count(total.requests));
     let offered = digits(total.requests as f64 / report.rate_seconds.max(1e-9));
-    let against = |spread: &Spread, slo: f64| format!("median {}, SLO {}", seconds(spread.p50), seconds(slo));
+    let against =
+        |spread: &Spread, slo: f64| format!("median {}<br>SLO {}", seconds(spread.p50), round_seconds(slo));
     let mut tiles = tile("met the SLO", &percent(total.attainment), &met);
-    tiles +=
-        &tile("goodput", &format!("{} /s", rate(total.goodput)), &format!("of {offered} requests/s offered"));
+    tiles += &tile(
+        "goodput",
+        &format!("{} /s", rate(total.goodput)),
+        &format!("of {offered} requests<br>a second that arrived"),
+    );
     tiles += &tile("TTFT p99", &seconds(total.ttft.p99), &against(&total.ttft, report.slo.ttft_seconds));
     tiles += &tile("TPOT p99", &seconds(total.tpot.p99), &against(&total.tpot, report.slo.tpot_seconds));
     let tokens = format!("{} tokens written in all", count(total.output_tokens));
@@ -39,7 +44,7 @@ fn tiles(report: &Report) -> String {
             "a million tokens",
             &format!("{} US$", dollars(fleet.total.dollars_per_million_tokens)),
             &format!(
-                "{} US$ in all, cache hit {}",
+                "{} US$ in all<br>cache hit {}",
                 dollars(fleet.total.dollars),
                 percent(fleet.total.cache_hit)
             ),
@@ -61,6 +66,9 @@ fn worst(report: &Report) -> String {
         || "every request was answered".to_owned(),
         |(outcome, requests)| {
             let all = report.total.failures();
+            if all == *requests {
+                return format!("{} requests, all {}", count(all), outcome.name());
+            }
             format!("{} requests, {} of them {}", count(all), count(*requests), outcome.name())
         },
     )

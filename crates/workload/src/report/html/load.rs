@@ -12,13 +12,15 @@ const STRIPS: usize = 12;
 
 /// How wide the drawing is: that of two plots side by side.
 const ACROSS: f64 = WIDTH * 2.0;
-const LEFT: f64 = 150.0;
-const RIGHT: f64 = 70.0;
+const RIGHT: f64 = 56.0;
+
+/// Letters of a name that are shown.
+const NAME: usize = 24;
 
 /// The load of each backend of a run over time.
 pub(super) fn of(run: &Run<'_>, several: bool) -> String {
     let load = &run.report.load;
-    let slices = drawn(&run.report.slices);
+    let slices = run.slices();
     if load.len() < 2 || slices.is_empty() {
         return String::new();
     }
@@ -41,14 +43,6 @@ pub(super) fn of(run: &Run<'_>, several: bool) -> String {
     section(&titled("Load of the backends", run, several), &hint, &format!("<figure>{svg}</figure>"))
 }
 
-/// The slices of equal length.
-fn drawn(slices: &[Slice]) -> &[Slice] {
-    match slices {
-        [first, .., last] if last.seconds > first.seconds * 1.5 => &slices[..slices.len() - 1],
-        _ => slices,
-    }
-}
-
 fn scale(most: f64) -> String {
     let steps: String = (0..=5)
         .map(|step| format!("<i style=\"opacity:{:.2}\"></i>", opacity(f64::from(step) / 5.0)))
@@ -67,12 +61,14 @@ struct Grid<'a> {
     slices: &'a [Slice],
     most: f64,
     row: f64,
+    left: f64,
     svg: String,
 }
 
 impl<'a> Grid<'a> {
     fn new(load: &'a [BackendLoad], slices: &'a [Slice], most: f64, row: f64) -> Self {
-        Self { load, slices, most, row, svg: String::new() }
+        let longest = load.iter().map(|backend| backend.name.chars().count().min(NAME)).max().unwrap_or(0);
+        Self { load, slices, most, row, left: 14.0 + 6.4 * longest as f64, svg: String::new() }
     }
 
     fn strips(load: &[BackendLoad], slices: &[Slice], most: f64) -> String {
@@ -100,7 +96,7 @@ impl<'a> Grid<'a> {
     }
 
     fn column(&self, slice: usize) -> f64 {
-        LEFT + (ACROSS - LEFT - RIGHT) * slice as f64 / self.slices.len() as f64
+        self.left + (ACROSS - self.left - RIGHT) * slice as f64 / self.slices.len() as f64
     }
 
     fn share(&self, backend: &BackendLoad, slice: usize) -> f64 {
@@ -109,14 +105,14 @@ impl<'a> Grid<'a> {
     }
 
     fn strip(&mut self, number: usize, backend: &BackendLoad) {
-        let floor = self.row * (number + 1) as f64 - 4.0;
-        let mut path = format!("M{LEFT} {floor:.1}");
+        let (floor, left) = (self.row * (number + 1) as f64 - 4.0, self.left);
+        let mut path = format!("M{left:.1} {floor:.1}");
         for slice in 0..self.slices.len() {
             let height = self.share(backend, slice) * (self.row - 8.0);
             write!(path, "V{:.1}H{:.1}", floor - height, self.column(slice + 1)).expect("a string takes all");
         }
         self.add(format_args!("<path class='strip' d='{path}V{floor:.1}Z'/>"));
-        self.add(format_args!("<path class='base' d='M{LEFT} {floor:.1}H{:.1}'/>", ACROSS - RIGHT));
+        self.add(format_args!("<path class='base' d='M{left:.1} {floor:.1}H{:.1}'/>", ACROSS - RIGHT));
         self.tips(number, backend);
     }
 
@@ -152,10 +148,10 @@ impl<'a> Grid<'a> {
 
     fn name(&mut self, number: usize, backend: &BackendLoad) {
         let y = self.row * (number as f64 + 0.5) + 4.0;
-        let (name, all) = (escape(&clip(&backend.name, 22)), count(backend.requests.iter().sum()));
+        let (name, all) = (escape(&clip(&backend.name, NAME)), count(backend.requests.iter().sum()));
         self.add(format_args!(
             "<text class='row' x='{:.1}' y='{y:.1}' text-anchor='end'>{name}</text>",
-            LEFT - 8.0
+            self.left - 8.0
         ));
         self.add(format_args!("<text class='tick' x='{:.1}' y='{y:.1}'>{all}</text>", ACROSS - RIGHT + 8.0));
     }
@@ -164,7 +160,7 @@ impl<'a> Grid<'a> {
         let bottom = self.row * self.load.len() as f64;
         let end = self.slices.last().map_or(0.0, |slice| slice.begin_seconds + slice.seconds);
         for (time, text) in Axis::clock(end).ticks() {
-            let x = LEFT + (ACROSS - LEFT - RIGHT) * time / end;
+            let x = self.left + (ACROSS - self.left - RIGHT) * time / end;
             self.add(format_args!(
                 "<text class='tick' x='{x:.1}' y='{:.1}' text-anchor='middle'>{text}</text>",
                 bottom + 18.0

@@ -1,26 +1,36 @@
 //! The tables of a page: groups of requests, the fleet, outcomes.
 
+use super::super::plot::round_seconds;
 use super::super::text::{clip, count, dollars, percent, rate, seconds};
 use super::super::{BackendFigures, Figures, Group, Outcome, PlaceFigures};
-use super::{Run, escape, headline, section, titled};
+use super::{Run, escape, headline, section};
 
 /// More rows than this are folded away.
-const OPEN_ROWS: usize = 24;
+const OPEN_ROWS: usize = 16;
 
 /// The figures by model, tenant, region and backend.
-pub(super) fn groups(run: &Run<'_>, several: bool) -> String {
+pub(super) fn groups(run: &Run<'_>) -> String {
     let all = run.report.groups();
     let slo = run.report.slo.ttft_seconds;
-    let tables: String = all.iter().map(|(title, groups)| by(title, groups, slo)).collect();
-    let hint = "The mark from left to right is the time to first token from median ● to 99th percentile ▏, by factors; \
-                the dashed line is the SLO.";
-    section(&titled("Who got what", run, several), hint, &tables)
-}
-
-fn by(title: &str, groups: &[Group], slo: f64) -> String {
-    let times = || groups.iter().map(|group| group.figures.ttft).filter(|spread| !spread.is_empty());
+    let times = || {
+        all.iter()
+            .flat_map(|(_, groups)| *groups)
+            .map(|group| group.figures.ttft)
+            .filter(|spread| !spread.is_empty())
+    };
     let from = times().map(|spread| spread.p50).fold(slo, f64::min).max(1e-6);
     let to = times().map(|spread| spread.p99).fold(slo, f64::max);
+    let tables: String = all.iter().map(|(title, groups)| by(title, groups, from, to, slo)).collect();
+    let hint = format!(
+        "TTFT is drawn from the median ● to the 99th percentile ▏, by factors from {} to {}; the dashed line is the SLO of {}.",
+        seconds(from),
+        seconds(to),
+        round_seconds(slo)
+    );
+    section("Who got what", &hint, &tables)
+}
+
+fn by(title: &str, groups: &[Group], from: f64, to: f64, slo: f64) -> String {
     let row = |group: &Group| {
         let Figures { requests, tokens_per_second, goodput, attainment, tpot, e2e, .. } = &group.figures;
         let failures = count(group.figures.failures());
@@ -41,7 +51,7 @@ fn by(title: &str, groups: &[Group], slo: f64) -> String {
     };
     let head = format!(
         "<tr><th>{title}</th><th>requests</th><th>no answer</th><th>met the SLO</th><th>goodput /s</th>\
-        <th>tokens/s</th><th>TTFT</th><th>p99</th><th>TPOT p99</th><th>E2E p99</th></tr>"
+        <th>tokens/s</th><th class=\"range\">TTFT</th><th>p99</th><th>TPOT p99</th><th>E2E p99</th></tr>"
     );
     folded(&format!("by {title}"), groups.len(), &head, &groups.iter().map(row).collect::<String>())
 }
@@ -62,8 +72,9 @@ fn range(figures: &Figures, from: f64, to: f64, slo: f64) -> String {
 
 /// A table, behind a line to click on where it is long.
 fn folded(title: &str, rows: usize, head: &str, body: &str) -> String {
-    let table =
-        format!("<div class=\"wide\"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>");
+    let table = format!(
+        "<div class=\"wide\"><table class=\"even\"><thead>{head}</thead><tbody>{body}</tbody></table></div>"
+    );
     if rows > OPEN_ROWS {
         format!("<details><summary>{rows} rows {title}</summary>{table}</details>")
     } else {
@@ -72,7 +83,7 @@ fn folded(title: &str, rows: usize, head: &str, body: &str) -> String {
 }
 
 /// What the fleet did, by place and by backend.
-pub(super) fn fleet(run: &Run<'_>, several: bool) -> String {
+pub(super) fn fleet(run: &Run<'_>) -> String {
     let Some(fleet) = &run.report.fleet else { return String::new() };
     let total = PlaceFigures { name: "all".to_owned(), ..fleet.total.clone() };
     let places = if fleet.places.len() > 1 { &fleet.places[..] } else { &[] };
@@ -80,7 +91,7 @@ pub(super) fn fleet(run: &Run<'_>, several: bool) -> String {
     let sums = folded("", 0, &fleet_head("place", "backends"), &sums);
     let backends: String = fleet.backends.iter().map(backend).collect();
     let all = folded("by backend", fleet.backends.len(), &fleet_head("backend", "where"), &backends);
-    section(&titled("Fleet", run, several), "", &(sums + &all))
+    section("Fleet", "", &(sums + &all))
 }
 
 fn fleet_head(what: &str, second: &str) -> String {

@@ -1,6 +1,6 @@
 //! The run over time.
 
-use super::super::plot::{Axis, Line, Plot, clock};
+use super::super::plot::{Axis, Line, Plot, clock, round_seconds};
 use super::super::text::{digits, seconds};
 use super::super::{Slice, Sparse};
 use super::{Run, figure, one_slo};
@@ -26,19 +26,9 @@ pub(super) fn of(runs: &[Run<'_>]) -> String {
     format!("<div class=\"plots\">{plots}</div>")
 }
 
-/// The slices that are drawn: all of the same length, for what came after them would squeeze the rest.
-fn drawn<'a>(run: &Run<'a>) -> &'a [Slice] {
-    let slices = &run.report.slices[..];
-    match slices {
-        [first, .., last] if last.seconds > first.seconds * 1.5 => &slices[..slices.len() - 1],
-        _ => slices,
-    }
-}
-
 /// The time that `runs` take.
 fn span(runs: &[Run<'_>]) -> Axis {
-    let end = |run: &Run<'_>| drawn(run).last().map_or(0.0, |slice| slice.begin_seconds + slice.seconds);
-    Axis::clock(runs.iter().map(end).fold(0.0, f64::max))
+    Axis::clock(runs.iter().map(Run::end).fold(0.0, f64::max))
 }
 
 /// The middle of each slice and its value there.
@@ -51,7 +41,7 @@ fn highest<'a>(points: impl IntoIterator<Item = &'a Vec<(f64, f64)>>) -> f64 {
 }
 
 fn requests(run: &Run<'_>) -> String {
-    let slices = drawn(run);
+    let slices = run.slices();
     let arrivals = points(slices, |slice| Some(slice.arrivals as f64 / slice.seconds));
     let completions = points(slices, |slice| Some(slice.completions as f64 / slice.seconds));
     let failures = points(slices, |slice| Some(slice.failures as f64 / slice.seconds));
@@ -73,17 +63,17 @@ fn requests(run: &Run<'_>) -> String {
 }
 
 fn first_tokens(run: &Run<'_>) -> String {
-    let slices = drawn(run);
+    let slices = run.slices();
     let quantile = |q: f64| move |slice: &Slice| (slice.ttft.count > 0).then(|| slice.ttft.quantile(q));
     let (p50, p99) = (points(slices, quantile(0.5)), points(slices, quantile(0.99)));
     let least = p50.iter().map(|(_, value)| *value).fold(f64::MAX, f64::min);
     let slo = run.report.slo.ttft_seconds;
     let y = Axis::log(least.min(slo), highest([&p99]).max(slo));
-    let mut plot = Plot::new(span(&[*run]), y, ["p50", "p99"]);
+    let mut plot = Plot::new(span(&[*run]), y, ["p50", "p99", &objective(slo)]);
     plot.band(0, &p50, &p99);
     plot.line(&Line { label: "p50", style: 0, points: &p50 });
     plot.line(&Line { label: "p99", style: 1, points: &p99 });
-    plot.mark_y(slo, &format!("SLO {}", seconds(slo)));
+    plot.mark_y(slo, &objective(slo));
     for slice in slices {
         let Sparse { count, .. } = slice.ttft;
         let (p50, p99) = (seconds(slice.ttft.quantile(0.5)), seconds(slice.ttft.quantile(0.99)));
@@ -104,7 +94,7 @@ fn overlaid(
     of: impl Fn(&Slice) -> Option<f64>,
     time: Option<Option<f64>>,
 ) -> String {
-    let lines: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(drawn(run), &of)).collect();
+    let lines: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run.slices(), &of)).collect();
     let least = lines.iter().flatten().map(|(_, value)| *value).fold(f64::MAX, f64::min);
     let slo = time.flatten();
     let y = match time {
@@ -112,21 +102,28 @@ fn overlaid(
         None => Axis::linear(highest(&lines)),
     };
     let named = runs.len() > 1;
-    let mut plot = Plot::new(span(runs), y, runs.iter().map(|run| if named { run.label } else { "" }));
+    let labels: Vec<String> =
+        runs.iter().filter(|_| named).map(|run| run.label.to_owned()).chain(slo.map(objective)).collect();
+    let mut plot = Plot::new(span(runs), y, labels.iter().map(String::as_str));
     for (run, points) in runs.iter().zip(&lines) {
         plot.line(&Line { label: if named { run.label } else { "" }, style: run.style, points });
     }
     if let Some(slo) = slo {
-        plot.mark_y(slo, &format!("SLO {}", seconds(slo)));
+        plot.mark_y(slo, &objective(slo));
     }
     let show = if time.is_some() { seconds } else { digits };
-    let longest = runs.iter().map(drawn).max_by_key(|slices| slices.len()).unwrap_or_default();
+    let longest = runs.iter().map(Run::slices).max_by_key(|slices| slices.len()).unwrap_or_default();
     for (number, slice) in longest.iter().enumerate() {
-        let value = |run: &Run<'_>| Some(format!("{} {}", run.label, show(of(drawn(run).get(number)?)?)));
+        let value = |run: &Run<'_>| Some(format!("{} {}", run.label, show(of(run.slices().get(number)?)?)));
         let values: Vec<String> = runs.iter().filter_map(value).collect();
         tip(&mut plot, slice, &values.join("\n"));
     }
     figure(title, unit, &plot.svg(&format!("{title} over time")))
+}
+
+/// How the SLO is marked.
+fn objective(slo: f64) -> String {
+    format!("SLO {}", round_seconds(slo))
 }
 
 fn tip(plot: &mut Plot, slice: &Slice, text: &str) {

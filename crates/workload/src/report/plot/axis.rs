@@ -3,14 +3,14 @@
 use super::super::text::{digits, seconds};
 
 /// How an axis is divided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Division {
     /// Evenly.
     Linear,
     /// Evenly, with the steps of a clock.
     Clock,
-    /// By factors.
-    Log,
+    /// By factors, with these steps in each power of ten.
+    Log(&'static [f64]),
     /// By nines: as far from 90 % to 99 % as from there to 99.9 %, for the tail is what users complain about.
     Nines,
 }
@@ -36,13 +36,16 @@ impl Axis {
         Self { division: Division::Clock, from: 0.0, to: max.max(1e-3), show: clock }
     }
 
-    /// Times by factors, from a round number at or below `min` to one at or above `max`.
+    /// Times by factors, from a round number at or below `min` to one at or above `max`; the closer these are the finer
+    /// what is round.
     pub(in super::super) fn log(min: f64, max: f64) -> Self {
-        let (min, max) = (min.max(1e-6), max.max(2e-6));
-        let from = one_two_five(min.log10().floor() as i32 - 1).filter(|tick| *tick <= min * 1.001).last();
-        let to = one_two_five(max.log10().floor() as i32 - 1).find(|tick| *tick >= max * 0.999);
-        let (from, to) = (from.unwrap_or(min), to.unwrap_or(max));
-        Self { division: Division::Log, from, to: to.max(from * 2.0), show: tick_seconds }
+        let (min, max) = (min.max(1e-6), max.max(2e-6).max(min * 1.05));
+        let steps =
+            STEPS.into_iter().find(|steps| within(steps, min, max) >= 3).unwrap_or(STEPS[STEPS.len() - 1]);
+        let all = || round(steps, min.log10().floor() as i32 - 1);
+        let from = all().take_while(|tick| *tick <= min * 1.001).last().unwrap_or(min);
+        let to = all().find(|tick| *tick >= max * 0.999).unwrap_or(max);
+        Self { division: Division::Log(steps), from, to, show: round_seconds }
     }
 
     /// Shares by nines, as far as `count` requests can tell.
@@ -55,7 +58,7 @@ impl Axis {
     pub(in super::super) fn place(&self, value: f64) -> f64 {
         let even = |value: f64| match self.division {
             Division::Linear | Division::Clock => value,
-            Division::Log => value.max(self.from).log10(),
+            Division::Log(_) => value.max(self.from).log10(),
             Division::Nines => -(1.0 - value.min(self.to)).log10(),
         };
         ((even(value) - even(self.from)) / (even(self.to) - even(self.from))).clamp(0.0, 1.0)
@@ -64,7 +67,7 @@ impl Axis {
     /// The value that lies at `place`.
     pub(in super::super) fn value(&self, place: f64) -> f64 {
         match self.division {
-            Division::Log => self.from * (self.to / self.from).powf(place),
+            Division::Log(_) => self.from * (self.to / self.from).powf(place),
             _ => self.from + (self.to - self.from) * place,
         }
     }
@@ -82,29 +85,40 @@ impl Axis {
             Division::Linear => even(round_step(self.to / 4.0)).take_while(on_axis).collect(),
             Division::Clock => even(clock_step(self.to / 5.0)).take_while(on_axis).collect(),
             Division::Nines => [0.0, 0.5, 0.9, 0.99, 0.999, 0.999_9].into_iter().filter(on_axis).collect(),
-            Division::Log => self.log_ticks(),
+            Division::Log(steps) => self.log_ticks(steps),
         };
         values.into_iter().map(|value| (value, (self.show)(value))).collect()
     }
 
-    fn log_ticks(&self) -> Vec<f64> {
-        let first = self.from.log10().floor() as i32;
-        let on_axis = |tick: &f64| (self.from * 0.999..=self.to * 1.001).contains(tick);
-        let all: Vec<f64> =
-            one_two_five(first).take_while(|tick| *tick <= self.to * 1.001).filter(on_axis).collect();
-        let decade = |tick: &f64| (tick.log10() - tick.log10().round()).abs() < 1e-6;
-        if all.len() > 9 { all.into_iter().filter(decade).collect() } else { all }
+    fn log_ticks(&self, steps: &'static [f64]) -> Vec<f64> {
+        let all = round(steps, self.from.log10().floor() as i32);
+        let before_end = all.take_while(|tick| *tick <= self.to * 1.001);
+        before_end.filter(|tick| *tick >= self.from * 0.999).collect()
     }
 }
 
-/// 1, 2, 5, 10 and so on, from the power of ten `first` on.
-fn one_two_five(first: i32) -> impl Iterator<Item = f64> {
-    (first..first + 20).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)))
+/// What is round on an axis by factors: from coarse to fine.
+const STEPS: [&[f64]; 4] = [
+    &[1.0],
+    &[1.0, 2.0, 5.0],
+    &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
+    &[1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
+];
+
+/// How many round numbers lie between `min` and `max`.
+fn within(steps: &'static [f64], min: f64, max: f64) -> usize {
+    let all = round(steps, min.log10().floor() as i32);
+    all.take_while(|tick| *tick <= max).filter(|tick| *tick >= min).count()
+}
+
+/// `steps` times the powers of ten from `first` on.
+fn round(steps: &'static [f64], first: i32) -> impl Iterator<Item = f64> {
+    (first..first + 20).flat_map(|power| steps.iter().map(move |step| step * 10_f64.powi(power)))
 }
 
 /// The 1, 2 or 5 times a power of ten that is next above `step`.
 fn round_step(step: f64) -> f64 {
-    one_two_five(step.log10().floor() as i32).find(|round| *round >= step * 0.999).unwrap_or(step)
+    round(STEPS[1], step.log10().floor() as i32).find(|round| *round >= step * 0.999).unwrap_or(step)
 }
 
 /// The step of a clock that is next above `step` seconds.
@@ -132,8 +146,8 @@ fn trimmed(number: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A time beside a logarithmic axis, which is round.
-fn tick_seconds(time: f64) -> String {
+/// A time that is round.
+pub(in super::super) fn round_seconds(time: f64) -> String {
     match time {
         t if t < 0.000_999 => format!("{} µs", trimmed(t * 1e6)),
         t if t < 0.999 => format!("{} ms", trimmed(t * 1e3)),
@@ -144,7 +158,7 @@ fn tick_seconds(time: f64) -> String {
 /// A moment of a run.
 pub(in super::super) fn clock(time: f64) -> String {
     match time {
-        t if t == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         t if t >= 3_600.0 && t % 3_600.0 == 0.0 => format!("{} h", t / 3_600.0),
         t if t >= 60.0 && t % 60.0 == 0.0 => format!("{} min", t / 60.0),
         t if t >= 120.0 => format!("{} min", digits(t / 60.0)),
@@ -176,6 +190,7 @@ mod tests {
             written(Axis::log(0.000_1, 90.0)),
             ["100 µs", "1 ms", "10 ms", "100 ms", "1 s", "10 s", "100 s"]
         );
+        assert_eq!(written(Axis::log(0.016, 0.033)), ["16 ms", "18 ms", "20 ms", "25 ms", "30 ms", "40 ms"]);
         assert_eq!(written(Axis::nines(4_000)), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
     }
 

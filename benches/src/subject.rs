@@ -1,0 +1,116 @@
+//! What is measured: each subject is made once and run many times.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
+use plimsoll_engines::event;
+use plimsoll_engines::json::Scanner;
+use plimsoll_routing::{Config, Fleet, RequestShape, Router};
+use plimsoll_types::{BackendSpec, Instant, Kind, ServedModel};
+
+/// An event of a chat, as vLLM writes it.
+pub const CHAT_EVENT: &[u8] = br#"{"id":"chatcmpl-9f0c1b2a3d4e5f60","object":"chat.completion.chunk","created":1750000000,"model":"llama-3.1-70b","choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}]}"#;
+
+/// Tokens of a prompt in [`Batch`], a quarter of which others begin with too.
+const PROMPT: u32 = 512;
+/// Tokens of an answer in [`Batch`], on the average.
+const OUTPUT: u32 = 200;
+
+/// A pick by `policy` among so many backends.
+///
+/// # Panics
+/// If there is no such policy.
+pub fn pick(policy: &'static str, backends: usize) -> impl FnMut() {
+    let spec = |index: usize| BackendSpec {
+        name: format!("b{index}"),
+        models: vec![ServedModel::plain("m")],
+        max_in_flight: u32::MAX,
+        ..BackendSpec::default()
+    };
+    let config = Config { policy, ..Config::default() };
+    let fleet = Fleet::new((0..backends).map(spec).collect(), config, None);
+    let pool = Arc::clone(fleet.pool("m").expect("a bench needs a pool"));
+    let mut router = Router::new(1);
+    let request = RequestShape { prompt_tokens: 500, now: Instant::from_nanos(1_000_000) };
+    move || {
+        black_box(router.pick(&pool, black_box(&request), &[], &fleet.config).is_ok());
+    }
+}
+
+/// What a chat event says.
+pub fn chat_event() -> impl FnMut() {
+    || {
+        black_box(event::read(Kind::Chat, black_box(CHAT_EVENT)));
+    }
+}
+
+/// A chat request with a prompt of so many bytes.
+#[must_use]
+pub fn body(prompt: usize) -> Vec<u8> {
+    let line = "the router keeps each GPU busy by packing requests into one batch\\n";
+    let text: String = line.chars().cycle().take(prompt).collect();
+    let text = text.trim_end_matches('\\');
+    format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}],"max_tokens":64}}"#)
+        .into_bytes()
+}
+
+/// A look at all of a body.
+pub fn json_skip(body: Vec<u8>) -> impl FnMut() {
+    move || {
+        black_box(Scanner::new(black_box(&body)).skip().is_ok());
+    }
+}
+
+/// A GPU whose memory is so small that those who wait are looked at in every step.
+pub struct Batch {
+    /// Who plans.
+    pub scheduler: Scheduler,
+    added: u64,
+}
+
+impl Batch {
+    /// About so many run, and the others wait because there is no memory for them.
+    #[must_use]
+    pub fn new(running: u32, admission: Admission) -> Self {
+        let limits = Limits {
+            sequences: 2 * running,
+            // What one holds that is its own, on the average and with what the future peak keeps free.
+            kv_blocks: running * 33,
+            admission,
+            ..Limits::default()
+        };
+        let mut batch = Self { scheduler: Scheduler::new(limits), added: 0 };
+        (0..running + 64).for_each(|_| batch.add());
+        // Until the first have been replaced by others, and all are at different places of their answers.
+        (0..4 * OUTPUT).for_each(|_| batch.step());
+        batch
+    }
+
+    fn add(&mut self) {
+        let family = self.added % 16;
+        let own = |block: u64| if block < 8 { family } else { 16 + self.added };
+        let mut hashes = [0; PROMPT as usize / 16];
+        (0..).zip(&mut hashes).for_each(|(block, hash)| *hash = own(block) << 8 | block);
+        let sequence = Sequence {
+            prompt_tokens: PROMPT,
+            hashes: &hashes,
+            max_output: OUTPUT / 2 + (self.added * 37 % u64::from(OUTPUT)) as u32,
+            expected_output: None,
+            priority: 0,
+        };
+        self.added += 1;
+        self.scheduler.add(&sequence).expect("there is room for one");
+    }
+
+    /// Plans, notes what was written, and adds a sequence for each that ended: the whole of what an executor pays.
+    pub fn step(&mut self) {
+        black_box(self.scheduler.plan());
+        let mut ended = 0;
+        self.scheduler.done(|wrote| {
+            ended += u32::from(wrote.last);
+            Next::Continue
+        });
+        (0..ended).for_each(|_| self.add());
+    }
+}
