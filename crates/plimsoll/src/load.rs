@@ -39,7 +39,9 @@ pub(crate) fn run(load: Load) -> anyhow::Result<ExitCode> {
 
 fn read(file: &Path) -> anyhow::Result<Report> {
     let name = || file.display().to_string();
-    Report::from_json(&std::fs::read_to_string(file).with_context(name)?).with_context(name)
+    let json = std::fs::read_to_string(file).with_context(name)?;
+    // The error names its own cause, which a chain would name again.
+    Report::from_json(&json).map_err(|error| anyhow::anyhow!("{}: {error}", name()))
 }
 
 fn calibrate(args: &Put) -> anyhow::Result<ExitCode> {

@@ -11,8 +11,8 @@ use clap::{Subcommand, ValueEnum};
 
 /// Put load on an endpoint with OpenAI's API and measure what its clients see.
 ///
-/// Requests leave when they are due, whatever became of those before, and latency counts from then. Against
-/// a gateway that serves the embedded fleet:
+/// Requests leave when they are due, whatever became of those before, and latency counts from
+/// then. Against a gateway that serves the embedded fleet:
 ///
 ///   plimsoll load --rate 20 --duration 30
 ///
