@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::nanoseconds;
+
 /// Each power of two is cut into `1 << CUT` buckets: 128 make them at most 0.8 % wide.
 const CUT: u32 = 7;
 
@@ -55,7 +57,7 @@ impl Default for Dense {
 impl Dense {
     /// Counts `time`, `count` times.
     pub(super) fn add(&mut self, time: Duration, count: u64) {
-        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = nanoseconds(time);
         self.counts[bucket(nanoseconds)] += count;
         self.sum_nanoseconds += u128::from(nanoseconds) * u128::from(count);
         self.max = self.max.max(nanoseconds);

@@ -1,7 +1,6 @@
 //! What a reader sees first: a few large figures of one run, or a table of several.
 
-use super::super::plot::round_seconds;
-use super::super::text::{count, digits, dollars, percent, rate, seconds};
+use super::super::units::{count, digits, dollars, percent, rate, round_seconds, seconds};
 use super::super::{Outcome, Report, Spread};
 use super::{Run, escape};
 

@@ -1,7 +1,6 @@
 //! The tables of a page: groups of requests, the fleet, outcomes.
 
-use super::super::plot::round_seconds;
-use super::super::text::{clip, count, dollars, percent, rate, seconds};
+use super::super::units::{clip, count, dollars, percent, rate, round_seconds, seconds};
 use super::super::{BackendFigures, Figures, Group, Outcome, PlaceFigures};
 use super::{Run, escape, headline, section};
 
@@ -35,12 +34,11 @@ fn by(title: &str, groups: &[Group], from: f64, to: f64, slo: f64) -> String {
         let Figures { requests, tokens_per_second, goodput, attainment, tpot, e2e, .. } = &group.figures;
         let failures = count(group.figures.failures());
         format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{failures}</td><td>{}{}</td><td>{}</td><td>{}</td>\
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{failures}</td><td>{}</td><td>{}</td><td>{}</td>\
              <td class=\"range\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(&clip(&group.name, 32)),
             count(*requests),
-            headline::bar(*attainment),
-            percent(*attainment),
+            measured(*attainment),
             rate(*goodput),
             rate(*tokens_per_second),
             range(&group.figures, from, to, slo),
@@ -88,15 +86,20 @@ pub(super) fn fleet(run: &Run<'_>) -> String {
     let total = PlaceFigures { name: "all".to_owned(), ..fleet.total.clone() };
     let places = if fleet.places.len() > 1 { &fleet.places[..] } else { &[] };
     let sums: String = places.iter().chain([&total]).map(place).collect();
-    let sums = folded("", 0, &fleet_head("place", "backends"), &sums);
+    let sums = folded("", 0, &fleet_head("place", "<th>backends</th>"), &sums);
     let backends: String = fleet.backends.iter().map(backend).collect();
-    let all = folded("by backend", fleet.backends.len(), &fleet_head("backend", "where"), &backends);
+    let all = folded(
+        "by backend",
+        fleet.backends.len(),
+        &fleet_head("backend", "<th class=\"where\">where</th>"),
+        &backends,
+    );
     section("Fleet", "", &(sums + &all))
 }
 
 fn fleet_head(what: &str, second: &str) -> String {
     format!(
-        "<tr><th>{what}</th><th>{second}</th><th>requests</th><th>busy</th><th>peak KV</th><th>cache hit</th>\
+        "<tr><th>{what}</th>{second}<th>requests</th><th>busy</th><th>peak KV</th><th>cache hit</th>\
         <th>preempted</th><th>tokens written</th><th>US$</th><th>US$/M tokens</th></tr>"
     )
 }
@@ -106,8 +109,8 @@ fn place(place: &PlaceFigures) -> String {
         &[
             count(place.backends),
             count(place.requests),
-            format!("{}{}", headline::bar(place.utilisation), percent(place.utilisation)),
-            format!("{}{}", headline::bar(place.peak_kv), percent(place.peak_kv)),
+            measured(place.utilisation),
+            measured(place.peak_kv),
             percent(place.cache_hit),
             count(place.preemptions),
             count(place.output_tokens),
@@ -128,8 +131,8 @@ fn backend(backend: &BackendFigures) -> String {
         &[
             format!("<span class=\"where\">{}</span>", escape(&location.join(" · "))),
             count(backend.requests),
-            format!("{}{}", headline::bar(backend.busy), percent(backend.busy)),
-            format!("{}{}", headline::bar(backend.peak_kv), percent(backend.peak_kv)),
+            measured(backend.busy),
+            measured(backend.peak_kv),
             percent(super::super::figures::share(backend.cached_tokens, prompt)),
             count(backend.preemptions),
             count(backend.output_tokens),
@@ -138,6 +141,11 @@ fn backend(backend: &BackendFigures) -> String {
         ],
         &escape(&clip(&backend.name, 32)),
     )
+}
+
+/// A share as a number over a bar.
+fn measured(share: f64) -> String {
+    format!("{}{}", percent(share), headline::bar(share))
 }
 
 fn row(cells: &[String], name: &str) -> String {

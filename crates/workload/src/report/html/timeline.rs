@@ -1,7 +1,7 @@
 //! The run over time.
 
-use super::super::plot::{Axis, Line, Plot, clock, round_seconds};
-use super::super::text::{digits, seconds};
+use super::super::plot::{Axis, Line, Plot, clock};
+use super::super::units::{digits, round_seconds, seconds};
 use super::super::{Slice, Sparse};
 use super::{Run, figure, one_slo};
 

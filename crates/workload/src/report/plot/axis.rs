@@ -1,6 +1,6 @@
 //! Where a value lies on an axis and which values are written beside it.
 
-use super::super::text::{digits, seconds};
+use super::super::units::{digits, round_seconds, seconds, trimmed};
 
 /// How an axis is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -138,20 +138,6 @@ fn plain(number: f64) -> String {
         n if n >= 1e6 => format!("{} M", trimmed(n / 1e6)),
         n if n >= 1e4 => format!("{} k", trimmed(n / 1e3)),
         n => trimmed(n),
-    }
-}
-
-fn trimmed(number: f64) -> String {
-    let text = format!("{number:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A time that is round.
-pub(in super::super) fn round_seconds(time: f64) -> String {
-    match time {
-        t if t < 0.000_999 => format!("{} µs", trimmed(t * 1e6)),
-        t if t < 0.999 => format!("{} ms", trimmed(t * 1e3)),
-        t => format!("{} s", trimmed(t)),
     }
 }
 
