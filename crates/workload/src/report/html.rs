@@ -102,7 +102,7 @@ fn details(run: &Run<'_>, several: bool) -> String {
     let tables = tables::groups(run) + &tables::fleet(run);
     if several && !tables.is_empty() {
         format!(
-            "<details class=\"run\"><summary>More about <b>{}</b>: who got what, and the fleet</summary>{tables}</details>\n",
+            "<details class=\"run\"><summary>More about <b>{}</b></summary>{tables}</details>\n",
             escape(run.label)
         )
     } else {

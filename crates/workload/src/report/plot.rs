@@ -19,7 +19,7 @@ const BOTTOM: f64 = 24.0;
 const LABEL_HEIGHT: f64 = 13.0;
 
 /// How wide a letter of a label is.
-const LETTER: f64 = 6.2;
+const LETTER: f64 = 6.6;
 
 /// How many styles of lines there are before they begin anew.
 const STYLES: usize = 6;

@@ -65,7 +65,7 @@ impl Report {
 
 fn total(figures: &Figures) -> String {
     let mut table =
-        Table::new(&["", "requests", "failed", "req/s", "tokens/s", "goodput", "attainment", "cache hit"]);
+        Table::new(&["", "requests", "failures", "req/s", "tokens/s", "goodput", "attainment", "cache hit"]);
     table.row(vec![
         "total".to_owned(),
         count(figures.requests),
@@ -110,7 +110,7 @@ fn by(title: &str, groups: &[Group]) -> String {
     let mut table = Table::new(&[
         title,
         "requests",
-        "failed",
+        "failures",
         "tokens/s",
         "goodput",
         "attainment",

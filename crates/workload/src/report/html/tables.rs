@@ -48,7 +48,7 @@ fn by(title: &str, groups: &[Group], from: f64, to: f64, slo: f64) -> String {
         )
     };
     let head = format!(
-        "<tr><th>{title}</th><th>requests</th><th>no answer</th><th>met the SLO</th><th>goodput /s</th>\
+        "<tr><th>{title}</th><th>requests</th><th>failures</th><th>met the SLO</th><th>goodput /s</th>\
         <th>tokens/s</th><th class=\"range\">TTFT</th><th>p99</th><th>TPOT p99</th><th>E2E p99</th></tr>"
     );
     folded(&format!("by {title}"), groups.len(), &head, &groups.iter().map(row).collect::<String>())

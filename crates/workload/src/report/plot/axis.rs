@@ -1,6 +1,6 @@
 //! Where a value lies on an axis and which values are written beside it.
 
-use super::super::units::{digits, round_seconds, seconds, trimmed};
+use super::super::units::{count, digits, round_seconds, seconds, trimmed};
 
 /// How an axis is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -137,6 +137,7 @@ fn plain(number: f64) -> String {
     match number {
         n if n >= 1e6 => format!("{} M", trimmed(n / 1e6)),
         n if n >= 1e4 => format!("{} k", trimmed(n / 1e3)),
+        n if n >= 1e3 => count(n.round() as u64),
         n => trimmed(n),
     }
 }
