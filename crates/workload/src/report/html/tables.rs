@@ -1,5 +1,7 @@
 //! The tables of a page: groups of requests, the fleet, outcomes.
 
+use std::collections::BTreeSet;
+
 use super::super::units::{clip, count, dollars, percent, rate, round_seconds, seconds};
 use super::super::{BackendFigures, Figures, Group, Outcome, PlaceFigures};
 use super::{Run, escape, headline, section};
@@ -155,16 +157,8 @@ fn row(cells: &[String], name: &str) -> String {
 
 /// How the requests of all runs ended.
 pub(super) fn outcomes(runs: &[Run<'_>]) -> String {
-    const ALL: [Outcome; 8] = [
-        Outcome::Ok,
-        Outcome::Refused,
-        Outcome::Overloaded,
-        Outcome::Failed,
-        Outcome::Broken,
-        Outcome::Unreachable,
-        Outcome::Timeout,
-        Outcome::Unfinished,
-    ];
+    let seen: BTreeSet<Outcome> =
+        runs.iter().flat_map(|run| run.report.total.outcomes.keys().copied()).collect();
     let head: String = runs
         .iter()
         .map(|run| {
@@ -180,9 +174,8 @@ pub(super) fn outcomes(runs: &[Run<'_>]) -> String {
         let share = super::super::figures::share(requests, run.report.total.requests);
         format!("<td>{}{} <small>{}</small></td>", headline::bar(share), count(requests), percent(share))
     };
-    let rows: String = ALL
+    let rows: String = seen
         .into_iter()
-        .filter(|outcome| runs.iter().any(|run| run.report.total.ended(*outcome) > 0))
         .map(|outcome| {
             let cells: String = runs.iter().map(|run| cell(run, outcome)).collect();
             format!(

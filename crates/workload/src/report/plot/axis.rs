@@ -39,7 +39,8 @@ impl Axis {
     /// Times by factors, from a round number at or below `min` to one at or above `max`; the closer these are the finer
     /// what is round.
     pub(in super::super) fn log(min: f64, max: f64) -> Self {
-        let (min, max) = (min.max(1e-6), max.max(2e-6).max(min * 1.05));
+        let min = min.clamp(1e-6, max.max(1e-6));
+        let max = max.max(2e-6).max(min * 1.05);
         let steps =
             STEPS.into_iter().find(|steps| within(steps, min, max) >= 3).unwrap_or(STEPS[STEPS.len() - 1]);
         let all = || round(steps, min.log10().floor() as i32 - 1);
