@@ -1,7 +1,7 @@
 //! Collects what happens in a run.
 //!
-//! Hot path: [`Recorder::gap`] is called for every token; one division, one addition, and no allocation: the counts are boxed
-//! slices, which cannot grow.
+//! Hot path: [`Recorder::gap`] is called for every token; one division, one addition, and no allocation: the counts are
+//! boxed slices, which cannot grow.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! What a reader sees first: a few large figures of one run, or a table of several.
 
+use super::super::figures::share;
 use super::super::units::{count, digits, dollars, percent, rate, round_seconds, seconds};
 use super::super::{Outcome, Report, Spread};
 use super::{Run, escape};
@@ -51,10 +52,6 @@ fn tiles(report: &Report) -> String {
         None => tile("cache hit", &percent(total.cache_hit()), "of all prompt tokens"),
     };
     format!("<dl class=\"tiles\">{tiles}</dl>\n")
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    super::super::figures::share(part, whole)
 }
 
 /// The most frequent way in which requests failed.

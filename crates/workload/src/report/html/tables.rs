@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::figures::share;
 use super::super::units::{clip, count, dollars, percent, rate, round_seconds, seconds};
 use super::super::{BackendFigures, Figures, Group, Outcome, PlaceFigures};
 use super::{Run, escape, headline, section};
@@ -135,7 +136,7 @@ fn backend(backend: &BackendFigures) -> String {
             count(backend.requests),
             measured(backend.busy),
             measured(backend.peak_kv),
-            percent(super::super::figures::share(backend.cached_tokens, prompt)),
+            percent(share(backend.cached_tokens, prompt)),
             count(backend.preemptions),
             count(backend.output_tokens),
             dollars(paid),
@@ -171,7 +172,7 @@ pub(super) fn outcomes(runs: &[Run<'_>]) -> String {
         .collect();
     let cell = |run: &Run<'_>, outcome| {
         let requests = run.report.total.ended(outcome);
-        let share = super::super::figures::share(requests, run.report.total.requests);
+        let share = share(requests, run.report.total.requests);
         format!("<td>{}{} <small>{}</small></td>", headline::bar(share), count(requests), percent(share))
     };
     let rows: String = seen
