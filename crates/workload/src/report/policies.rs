@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::metric::{Change, Metric, Scale};
-use super::{Report, text::Table, text::clip, text::count};
+use super::{Report, table::Table, units::clip, units::count};
 
 /// Reads a value from a report, where it has one.
 type Of = fn(&Report) -> Option<f64>;
