@@ -41,3 +41,4 @@ instructions:
 docs:
 	$(CARGO) run --quiet -- reference config > docs/config.md
 	$(CARGO) run --quiet -- reference metrics > docs/metrics.md
+	$(CARGO) run --quiet -- reference scenarios > docs/scenarios.md

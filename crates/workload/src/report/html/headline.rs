@@ -1,7 +1,7 @@
 //! What a reader sees first: a few large figures of one run, or a table of several.
 
-use super::super::plot::round_seconds;
-use super::super::text::{count, digits, dollars, percent, rate, seconds};
+use super::super::figures::share;
+use super::super::units::{count, digits, dollars, percent, rate, round_seconds, seconds};
 use super::super::{Outcome, Report, Spread};
 use super::{Run, escape};
 
@@ -38,7 +38,7 @@ fn tiles(report: &Report) -> String {
     tiles += &tile("TPOT p99", &seconds(total.tpot.p99), &against(&total.tpot, report.slo.tpot_seconds));
     let tokens = format!("{} tokens written in all", count(total.output_tokens));
     tiles += &tile("output", &format!("{} tokens/s", rate(total.tokens_per_second)), &tokens);
-    tiles += &tile("no full answer", &percent(share(total.failures(), total.requests)), &worst(report));
+    tiles += &tile("failures", &percent(share(total.failures(), total.requests)), &worst(report));
     tiles += &match &report.fleet {
         Some(fleet) => tile(
             "a million tokens",
@@ -52,10 +52,6 @@ fn tiles(report: &Report) -> String {
         None => tile("cache hit", &percent(total.cache_hit()), "of all prompt tokens"),
     };
     format!("<dl class=\"tiles\">{tiles}</dl>\n")
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    super::super::figures::share(part, whole)
 }
 
 /// The most frequent way in which requests failed.
@@ -90,7 +86,7 @@ const COLUMNS: [Column; 10] = [
     ("TPOT p99", |report| some(report.total.tpot).map(|spread| spread.p99), seconds, false),
     ("E2E p99", |report| some(report.total.e2e).map(|spread| spread.p99), seconds, false),
     ("tokens/s", |report| Some(report.total.tokens_per_second), rate, true),
-    ("no answer", |report| Some(share(report.total.failures(), report.total.requests)), percent, false),
+    ("failures", |report| Some(share(report.total.failures(), report.total.requests)), percent, false),
     ("cache hit", |report| Some(report.fleet.as_ref()?.total.cache_hit), percent, true),
     ("$/M tokens", |report| Some(report.fleet.as_ref()?.total.dollars_per_million_tokens), dollars, false),
 ];
