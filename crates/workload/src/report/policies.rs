@@ -145,7 +145,7 @@ impl Policies {
 fn cells(metric: &Metric, label: &str, policy: &str, score: &Score) -> Vec<String> {
     let margin = score.margin.map(|margin| metric.show_margin(margin)).unwrap_or_default();
     let [change, interval, verdict] = score.change.map(|change| change.cells(metric)).unwrap_or_default();
-    vec![label.to_owned(), clip(policy, 18), metric.show(score.mean), margin, change, interval, verdict]
+    vec![label.to_owned(), clip(policy, 22), metric.show(score.mean), margin, change, interval, verdict]
 }
 
 /// What a policy came to in `metric`; none if no report has it.

@@ -174,7 +174,7 @@ impl World<'_> {
         match (self.scenario.variants().len(), self.scenario.policies().len()) {
             (1, _) => self.policy.to_owned(),
             (_, 1) => self.variant.name.clone(),
-            _ => format!("{}, {}", self.variant.name, self.policy),
+            _ => format!("{} {}", self.variant.name, self.policy),
         }
     }
 
