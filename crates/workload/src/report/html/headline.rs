@@ -40,7 +40,7 @@ fn tiles(report: &Report) -> String {
     tiles += &tile("output", &format!("{} tokens/s", rate(total.tokens_per_second)), &tokens);
     tiles += &tile("failures", &percent(share(total.failures(), total.requests)), &worst(report));
     tiles += &match &report.fleet {
-        Some(fleet) => tile(
+        Some(fleet) if fleet.total.dollars > 0.0 => tile(
             "a million tokens",
             &format!("{} US$", dollars(fleet.total.dollars_per_million_tokens)),
             &format!(
@@ -49,7 +49,7 @@ fn tiles(report: &Report) -> String {
                 percent(fleet.total.cache_hit)
             ),
         ),
-        None => tile("cache hit", &percent(total.cache_hit()), "of all prompt tokens"),
+        _ => tile("cache hit", &percent(total.cache_hit()), "of all prompt tokens"),
     };
     format!("<dl class=\"tiles\">{tiles}</dl>\n")
 }
@@ -75,6 +75,12 @@ pub(super) fn bar(share: f64) -> String {
     format!("<span class=\"bar\"><i style=\"width:{:.1}%\"></i></span>", share.clamp(0.0, 1.0) * 100.0)
 }
 
+/// What a million tokens cost; none where nothing has a price.
+fn price(report: &Report) -> Option<f64> {
+    let total = &report.fleet.as_ref()?.total;
+    (total.dollars > 0.0).then_some(total.dollars_per_million_tokens)
+}
+
 /// A column of the table of several runs: its head, its value, how to write it, whether more is better.
 type Column = (&'static str, fn(&Report) -> Option<f64>, fn(f64) -> String, bool);
 
@@ -88,7 +94,7 @@ const COLUMNS: [Column; 10] = [
     ("tokens/s", |report| Some(report.total.tokens_per_second), rate, true),
     ("failures", |report| Some(share(report.total.failures(), report.total.requests)), percent, false),
     ("cache hit", |report| Some(report.fleet.as_ref()?.total.cache_hit), percent, true),
-    ("$/M tokens", |report| Some(report.fleet.as_ref()?.total.dollars_per_million_tokens), dollars, false),
+    ("$/M tokens", price, dollars, false),
 ];
 
 fn some(spread: Spread) -> Option<Spread> {
