@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import children
+
 HOME = pathlib.Path.home() / ".cache/plimsoll/rivals"
 WHEELS = ["vllm-router==0.1.17", "sglang-router==0.3.2", "smg==1.13.0"]
 
@@ -112,6 +114,8 @@ FORMS = {
 }
 ROUTER = "--host 127.0.0.1 --port {port} --policy round_robin --prometheus-host 127.0.0.1 --prometheus-port {spare}"
 COMMANDS = {
+    # Not a rival, but what there is when a proxy does nothing: src/bin/bare.rs.
+    "hyper": "--port {port} --threads {threads} --backends {ports}",
     "haproxy": "-db -f {file}",
     "nginx": "-c {file} -e {folder}/nginx-error.log",
     "envoy": "-c {file} --concurrency {threads} -l error --disable-hot-restart",
@@ -129,7 +133,7 @@ NAMES = list(COMMANDS)
 
 def found(name):
     """Its program, on the path or where `install` puts it."""
-    own = HOME / "bin" / name
+    own = children.TARGET / "release/bare" if name == "hyper" else HOME / "bin" / name
     return str(own) if own.exists() else shutil.which(name)
 
 
@@ -142,7 +146,8 @@ def command(name, port, spare, backends, threads, folder):
         servers = "\n".join(server.format(port=backend) for backend in backends)
         file.write_text(text.format(servers=servers, **said))
     urls = " ".join(f"http://127.0.0.1:{backend}" for backend in backends)
-    return [found(name), *COMMANDS[name].format(urls=urls, **said).split()]
+    ports = ",".join(map(str, backends))
+    return [found(name), *COMMANDS[name].format(urls=urls, ports=ports, **said).split()]
 
 
 def environment(threads):
@@ -156,6 +161,9 @@ def environment(threads):
 
 def version(name):
     """Its version as far as it says."""
+    if name == "hyper":
+        lock = (children.ROOT / "Cargo.lock").read_text()
+        return lock.split('name = "hyper"\nversion = "', 1)[1].split('"', 1)[0] + ", bare"
     if name in VERSIONS:
         done = subprocess.run([found(name), VERSIONS[name]], capture_output=True, text=True, check=False)
         words = (done.stdout + done.stderr).replace("nginx/", "").split()
