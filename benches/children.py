@@ -1,4 +1,4 @@
-"""The processes of a bench: started on free ports of the loopback address, ended by their own id, with what they cost."""
+"""The processes of a bench: on free ports of the loopback address, ended by their own id, with what they cost."""
 
 import contextlib
 import os
@@ -122,7 +122,7 @@ def cpu_of(pid):
 def built(program):
     """`program`, which must have been built."""
     if not program.exists():
-        raise SystemExit(f"there is no {program}: `make results` builds it, and PLIMSOLL_BIN or CARGO_TARGET_DIR say where it is")
+        raise SystemExit(f"there is no {program}: `make results` builds it, CARGO_TARGET_DIR or PLIMSOLL_BIN say where")
     return program
 
 

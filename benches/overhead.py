@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What does the gateway cost, beside other proxies on this machine? CPU time for each request and each token.
 
-All of them stand, each with as many threads, before the same four ports of one process that answers (src/bin/answerer.rs),
-and `plimsoll load` asks. CPU time is that of all threads of a proxy while it is asked, as the kernel counts it. The
+Each stands, with as many threads, before the same four ports of one process that answers (src/bin/answerer.rs), and
+`plimsoll load` asks. CPU time is that of all threads of a proxy while it is asked, as the kernel counts it. The
 proxies take turns; what is told is the median over the repetitions, and the median of the ratios to ours, each from one
 repetition. Proxies that are not found are named and left out; `--install` fetches those that can be had.
 
@@ -38,7 +38,7 @@ WORKLOADS = {
 }
 LEGEND = f"""\
 W1: a 300-byte chat request, plain answer, 32 at a time. W2: the same with a prompt of 32 KiB. W4: 1,000 streams of 128
-tokens, 20 ms between tokens. W5: the requests of W1, 500 a second. All have {THREADS} threads and no access log; the others go
+tokens, 20 ms between tokens. W5: the requests of W1, 500 a second. All have {THREADS} threads and no access log; others go
 round robin, ours runs with shipped defaults: metrics on, `power_of_two`. *hyper, bare* is a proxy on hyper that does
 nothing else (src/bin/bare.rs). CPU µs are for each request, in W4 for each token; ÷ is ours by theirs."""
 
@@ -171,9 +171,10 @@ def notes(runs):
         bad = sum(count for end in ends for outcome, count in end.items() if outcome != "ok")
         if bad:
             lines.append(f"{workload} {name}: {bad} requests were not answered")
-    slow = {workload for (_, workload), reports in runs.items() if any("bottleneck" in str(r["notes"]) for r in reports)}
+    slow = {load for (_, load), reports in runs.items() for run in reports if "bottleneck" in str(run["notes"])}
     if slow:
-        lines.append(f"the generator was late or its core full in {', '.join(sorted(slow))}: times count it, CPU does not")
+        which = ", ".join(sorted(slow))
+        lines.append(f"the generator was late or its core was full in {which}: times count that, CPU does not")
     return lines
 
 

@@ -109,7 +109,8 @@ FORMS = {
     "envoy": (ENVOY, "      - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}"),
     "litellm": (
         LITELLM,
-        '  - {{model_name: m, litellm_params: {{model: openai/m, api_base: "http://127.0.0.1:{port}/v1", api_key: none}}}}',
+        "  - model_name: m\n"
+        '    litellm_params: {{model: openai/m, api_base: "http://127.0.0.1:{port}/v1", api_key: none}}',
     ),
 }
 ROUTER = "--host 127.0.0.1 --port {port} --policy round_robin --prometheus-host 127.0.0.1 --prometheus-port {spare}"
@@ -175,7 +176,7 @@ def version(name):
 
 
 def install():
-    """Puts what is not there into a folder of its own: wheels from PyPI, and Debian's packages where that is allowed."""
+    """Fetches what is not there: wheels from PyPI into a folder of their own, and Debian's packages where one may."""
     packages = [package for name, package in (("haproxy", "haproxy"), ("nginx", "nginx-light")) if not found(name)]
     if packages and shutil.which("apt-get") and os.geteuid() == 0:
         subprocess.run(["apt-get", "update", "-qq"], check=False)

@@ -34,8 +34,8 @@ def overhead():
     """CPU time beside other proxies"""
     table, below = overhead_bench.measure(overhead_bench.present(), repetitions=5, seconds=3)
     below = "".join(f"- {line}\n" for line in below)
-    text = f"{overhead_bench.LEGEND}\nMedians of five interleaved repetitions of 3 s; the ratio is the median of the five ratios."
-    return "benches/overhead.py", f"{text}\n\n{table}\n\n{below}"
+    how = "Medians of five interleaved repetitions of 3 s; a ratio is the median of five ratios."
+    return "benches/overhead.py", f"{overhead_bench.LEGEND}\n{how}\n\n{table}\n\n{below}"
 
 
 def life():
@@ -58,7 +58,10 @@ def simulator():
         seconds = used() - before
         requests = json.loads((folder / "report.json").read_text())["total"]["requests"]
         rows.append(f"| {name} | {requests:,} | {seconds:.1f} | {60 * requests / seconds:,.0f} |")
-    text = "A hundred H200 at some seven tenths of what they can carry: 2,000 requests a second of 1,000 and 200 tokens, in the mean."
+    text = (
+        "A hundred H200 at some seven tenths of what they can carry: 2,000 requests a second, which read 1,000 tokens and\n"
+        "write 200 in the mean."
+    )
     return "benches/results.py simulator", text + "\n\n" + "\n".join(rows)
 
 
@@ -94,9 +97,9 @@ def used():
 
 def pieces():
     """The micro-benches"""
-    command = [CARGO, "bench", "--locked", "--package", "plimsoll-benches", "--", "--noplot"]
+    command = [CARGO, "bench", "--locked", "--package", "plimsoll-benches"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=children.ROOT, check=True)
-    found = re.findall(r"^(\S+/?\S*)\s+time:\s+\[\S+ \S+ (\S+ \S+) ", done.stdout, re.MULTILINE)
+    found = re.findall(r"^(\S.*?)\s+time:\s+\[\S+ \S+ (\S+ \S+) ", done.stdout, re.MULTILINE)
     if not found:
         raise RuntimeError("cargo bench gave no times")
     rows = "\n".join(f"| {name} | {time} |" for name, time in found)
@@ -109,7 +112,7 @@ def instructions():
     done = subprocess.run([sys.executable, file.with_suffix(".py")], capture_output=True, text=True, check=False)
     if "SKIPPED" in done.stdout:
         raise Skipped("there is no valgrind")
-    found = re.findall(r"^(\S+)\s+([\d,]+)\s+([+-][\d.]+%)", done.stdout, re.MULTILINE)
+    found = re.findall(r"^(\S.*?)\s+([\d,]+)\s+([+-][\d.]+%)", done.stdout, re.MULTILINE)
     if not found:
         raise RuntimeError(done.stdout + done.stderr)
     written = dict(csv.reader(file.read_text().splitlines()[1:]))
@@ -118,7 +121,7 @@ def instructions():
 
 
 def scenario(name):
-    """What a scenario comes to, as the program prints it: the times to the first token, and beside what was published."""
+    """What a scenario comes to, as the program prints it: times to the first token, beside what was published."""
     try:
         said = children.plimsoll("simulate", name)
     except RuntimeError as error:
