@@ -63,12 +63,16 @@ pub(crate) enum Content {
     Reflection(Box<Reflection>),
 }
 
-/// Whether `request` is a call over gRPC. What says so and is none, such as gRPC-Web, is answered as HTTP.
-pub(crate) fn is_call<B>(request: &Request<B>) -> bool {
-    let Some(content_type) = request.headers().get(CONTENT_TYPE) else { return false };
+/// Whether `request` says that it is a call over gRPC, and if so, whether it is one: gRPC-Web, JSON in the place of
+/// protobuf and HTTP/1.1 are not, and are refused as HTTP refuses.
+pub(crate) fn is_call<B>(request: &Request<B>) -> Option<bool> {
+    let content_type = request.headers().get(CONTENT_TYPE)?;
+    if !content_type.as_bytes().starts_with(b"application/grpc") {
+        return None;
+    }
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let grpc = [&b"application/grpc"[..], b"application/grpc+proto"].contains(&essence);
-    grpc && request.version() == Version::HTTP_2 && request.method() == Method::POST
+    Some(grpc && request.version() == Version::HTTP_2 && request.method() == Method::POST)
 }
 
 /// The answer to `request`, a call, whatever becomes of it.

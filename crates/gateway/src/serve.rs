@@ -29,7 +29,8 @@ pub(crate) async fn respond(
     watched: &Watched,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    if grpc::is_call(&request) {
+    let grpc = grpc::is_call(&request);
+    if grpc == Some(true) {
         return grpc::respond(core, request).await;
     }
     let settings = core.settings();
@@ -39,7 +40,7 @@ pub(crate) async fn respond(
         _ => None,
     };
     let body_is_read = request.body().is_end_stream();
-    let mut response = match dispatch(core, &settings, watched, request, &mut id).await {
+    let mut response = match dispatch(core, &settings, watched, (request, grpc.is_some()), &mut id).await {
         Ok(response) => response,
         Err(error) => {
             let mut response = error::response(&error, kind);
@@ -74,7 +75,7 @@ async fn dispatch(
     core: &Rc<Core>,
     settings: &Settings,
     watched: &Watched,
-    request: Request<Incoming>,
+    request: (Request<Incoming>, bool),
     id: &mut Option<Text>,
 ) -> Result<Response<Body>, ServeError> {
     let admitted =
@@ -101,10 +102,15 @@ async fn admit(
     core: &Rc<Core>,
     settings: &Settings,
     watched: &Watched,
-    request: Request<Incoming>,
+    (request, misplaced): (Request<Incoming>, bool),
     id: &mut Option<Text>,
 ) -> Result<Admitted, ServeError> {
     let mut head = head::read(&request, &settings.config.requests)?;
+    if misplaced {
+        return Err(ServeError::UnsupportedMedia(
+            "a call over gRPC is a POST of application/grpc over HTTP/2",
+        ));
+    }
     *id = head.request_id.take();
     let tenant = settings.keys.admit(&head)?;
     let kind = match route(request.method(), request.uri().path())? {

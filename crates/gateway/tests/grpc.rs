@@ -1,5 +1,6 @@
 //! gRPC at the front door: what is let in, what is refused with which status, health, reflection, compression.
 
+use bytes::Bytes;
 use plimsoll_engines::grpc::{Code, Status};
 use plimsoll_proto::grpc::health::v1::health_check_response::ServingStatus;
 use plimsoll_proto::grpc::health::v1::{
@@ -9,7 +10,7 @@ use plimsoll_proto::grpc::reflection::v1 as reflection;
 use plimsoll_proto::plimsoll::v1;
 use serde_json::json;
 
-use crate::stage::{Backends, Certificates, Gateway, Grpc, unique};
+use crate::stage::{Backends, Certificates, Gateway, Grpc, Http2, unique};
 
 const CHAT: &str = "/plimsoll.v1.InferenceService/Chat";
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -57,6 +58,20 @@ async fn what_is_no_call_gets_its_status_and_never_reaches_a_backend() {
     }
     for path in ["/plimsoll.v1.InferenceService/Sing", "/other.Service/Chat", REFLECTION] {
         assert_eq!(client.send(path, &[], vec![0; 5]).status().await.code, Code::Unimplemented);
+    }
+    assert!(backends.are_idle());
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_one_is_refused_as_http_refuses() {
+    let mut backends = Backends::start(1).await;
+    let gateway = Gateway::before(&backends).await;
+    let answer = gateway.ask("POST", CHAT, &[("content-type", "application/grpc")], "").await;
+    assert_eq!((answer.status, &*answer.code()), (415, "unsupported_media_type"));
+    for content_type in ["application/grpc-web", "application/grpc+json"] {
+        let mut client = Http2::connect(gateway.address).await;
+        let answer = client.send(CHAT, &[("content-type", content_type)], Bytes::new()).await.unwrap();
+        assert_eq!(answer.status(), 415, "{content_type}");
     }
     assert!(backends.are_idle());
 }
