@@ -59,8 +59,8 @@ def simulator():
         requests = json.loads((folder / "report.json").read_text())["total"]["requests"]
         rows.append(f"| {name} | {requests:,} | {seconds:.1f} | {60 * requests / seconds:,.0f} |")
     text = (
-        "A hundred H200 at some seven tenths of what they can carry: 2,000 requests a second, which read 1,000 tokens and\n"
-        "write 200 in the mean."
+        "A hundred H200 at some seven tenths of what they can carry: 2,000 requests a second, which in the mean read 1,000\n"
+        "tokens and write 200."
     )
     return "benches/results.py simulator", text + "\n\n" + "\n".join(rows)
 
@@ -68,24 +68,26 @@ def simulator():
 def generator():
     """What the load generator can send from one core"""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="plimsoll-results-"))
-    ports = children.free_ports(1)
-    switches = {
-        "plain answers": ("--plain", *overhead_bench.SHORT, "--concurrency", 64),
-        "streams of 128 tokens": ("--prompt-tokens", 66, "--output-tokens", 128, "--concurrency", 64),
+    plain = ("--plain", *overhead_bench.SHORT, "--concurrency", 64)
+    stream = ("--prompt-tokens", 66, "--output-tokens", 128, "--concurrency")
+    # Milliseconds between the tokens of the answerer, what is asked, what is counted.
+    cases = {
+        "plain answers, 64 clients, each request": (0, plain, "requests"),
+        "64 streams as fast as they come, each token": (0, (*stream, 64), "output_tokens"),
+        "1,000 streams, 20 ms between tokens, each token": (20, (*stream, 1_000), "output_tokens"),
     }
     rows = ["| | CPU µs | a second of one core |", "|---|--:|--:|"]
-    with children.Child("answerer", [children.built(overhead_bench.ANSWERER), "--ports", ports[0]], folder) as answerer:
-        url = f"http://127.0.0.1:{ports[0]}"
-        answerer.wait_for(f"{url}/open")
-        for name, arguments in switches.items():
-            before = used()
-            arguments = [*arguments, "--model", "m", "--duration", 5, "--json", folder / "report.json", "--quiet"]
-            children.plimsoll("load", url, *arguments)
-            total = json.loads((folder / "report.json").read_text())["total"]
-            what, count = ("request", total["requests"]) if "plain" in name else ("token", total["output_tokens"])
-            cpu = (used() - before) / count
-            rows.append(f"| {name}, each {what} | {1e6 * cpu:.1f} | {1 / cpu:,.0f} |")
-    text = "`plimsoll load` in a closed loop of 64 clients; the report is part of the time."
+    for name, (interval, switches, counted) in cases.items():
+        port = children.free_ports(1)[0]
+        command = [children.built(overhead_bench.ANSWERER), "--ports", port, "--interval-ms", interval]
+        with children.Child("answerer", command, folder) as answerer:
+            url = f"http://127.0.0.1:{port}"
+            answerer.wait_for(f"{url}/open")
+            before, file = used(), folder / "report.json"
+            children.plimsoll("load", url, *switches, "--model", "m", "--duration", 5, "--json", file, "--quiet")
+            cpu = (used() - before) / json.loads(file.read_text())["total"][counted]
+        rows.append(f"| {name} | {1e6 * cpu:.1f} | {1 / cpu:,.0f} |")
+    text = "CPU time of `plimsoll load` in a closed loop, its report included."
     return "benches/results.py generator", text + "\n\n" + "\n".join(rows)
 
 
@@ -133,6 +135,7 @@ def scenario(name):
         # A line that begins with a word begins another metric, and a row of the same one with spaces.
         if line and not line.startswith(" "):
             keeps = line.startswith(("TTFT", "published", name))
+            kept += [""] * line.startswith("published")
         if keeps:
             kept.append(line)
     return f"plimsoll simulate {name}", "```text\n" + "\n".join(kept) + "\n```"
