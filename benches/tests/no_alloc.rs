@@ -15,7 +15,9 @@ use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
 use plimsoll_engines::{Engine, openai};
 use plimsoll_pipeline::{Flow, Pipeline, Shared, Snapshot, TokenStream};
 use plimsoll_routing::{Config, Fleet, RequestShape, Router};
-use plimsoll_types::{BackendSpec, Clock, Envelope, Instant, Kind, Request, ServedModel, Text, TokioClock};
+use plimsoll_types::{
+    BackendSpec, Blocks, Clock, Envelope, Instant, Kind, Request, ServedModel, Text, TokioClock,
+};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -165,6 +167,7 @@ fn request(received: Instant) -> Request {
         stream: true,
         ask_usage: None,
         prompt_tokens: 10,
+        blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
         deadline: None,
