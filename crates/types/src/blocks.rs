@@ -10,6 +10,9 @@ use rapidhash::v3::rapidhash_v3;
 /// prefill; half the size would cost twice the memory of an index and twice the look-ups at a dispatch.
 pub const BLOCK_BYTES: usize = 512;
 
+/// Tokens of a block, roughly: as many blocks as a cache for so many tokens holds of prompts.
+pub const BLOCK_TOKENS: u64 = 128;
+
 /// Blocks of a prompt that are hashed: a megabyte. What is beyond them is counted only.
 pub const MAX_BLOCKS: usize = 2_048;
 

@@ -24,11 +24,13 @@ struct Ring {
     hashes: VecDeque<u64>,
     /// Blocks that the backend has room for.
     room: usize,
+    /// What was evicted there and is no whole block yet.
+    owed: f32,
 }
 
 impl Cache {
     pub(super) fn new(index: Arc<Index>, seat: u16, blocks: usize) -> Self {
-        let ring = Ring { hashes: VecDeque::with_capacity(blocks), room: blocks };
+        let ring = Ring { hashes: VecDeque::with_capacity(blocks), room: blocks, owed: 0.0 };
         Self { index, seat, ring: Mutex::new(ring) }
     }
 
@@ -71,8 +73,18 @@ impl Cache {
         self.remove(hashes.as_slices().1);
     }
 
-    /// So many blocks were evicted there: the oldest.
-    pub fn evict(&self, blocks: usize) {
+    /// A share of all that was there was evicted there, from 0 to 1: the oldest blocks go, as soon as it makes whole
+    /// ones.
+    pub fn evict(&self, share: f32) {
+        let mut ring = locked(&self.ring);
+        ring.owed += share.clamp(0.0, 1.0) * ring.hashes.len() as f32;
+        let blocks = ring.owed as usize;
+        ring.owed -= blocks as f32;
+        drop(ring);
+        self.evict_blocks(blocks);
+    }
+
+    fn evict_blocks(&self, blocks: usize) {
         for _ in 0..blocks {
             if !self.evict_one(&mut locked(&self.ring)) {
                 break;
@@ -86,7 +98,7 @@ impl Cache {
         ring.room = blocks;
         let surplus = ring.hashes.len().saturating_sub(blocks);
         drop(ring);
-        self.evict(surplus);
+        self.evict_blocks(surplus);
     }
 
     /// Blocks that it is thought to have, and blocks that it has room for.
