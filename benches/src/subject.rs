@@ -64,6 +64,14 @@ pub fn json_skip(body: Vec<u8>) -> impl FnMut() {
     }
 }
 
+/// A prompt hashed, and looked up in the index of a busy fleet.
+pub fn prefix_hash(prompt: usize) -> impl FnMut() {
+    let mut prefixes = Prefixes::new(prompt, 1 << 16);
+    move || {
+        black_box(prefixes.hash() + prefixes.look_up());
+    }
+}
+
 /// An index of a busy fleet, and a prompt of which three backends have some: all of it, half, and the first block. The
 /// first quarter is everywhere.
 pub struct Prefixes {

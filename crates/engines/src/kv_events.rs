@@ -13,16 +13,18 @@
 //! That counts everyone's prompts and all that was generated, not only what passed here. An emulated cache that evicts
 //! as much of its oldest as the engine evicted of its own is paced by the truth instead of by a configured size.
 //!
-//! A transport brings messages of the form `[topic][sequence number][payload]`: ZMQ in vLLM and SGLang.
+//! A transport brings messages, a sequence number and a payload each: [`Peer`] is the one of vLLM and SGLang, ZeroMQ.
 
 mod msgpack;
 #[cfg(test)]
 mod tests;
 mod tracker;
+mod zmtp;
 
 use msgpack::{Reader, Value};
 
 pub use tracker::{Change, Heard, Tracker};
+pub use zmtp::Peer;
 
 /// A payload is not a batch of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
