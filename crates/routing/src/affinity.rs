@@ -16,7 +16,7 @@
 //! more, it belongs to nobody and is learned anew.
 //!
 //! A block's hash stands for all before it, so who has a block has those before it, and the depth of each owner is
-//! found by jumps instead of steps ([`search`]). Memory is bounded twice: by the capacity of each cache, and by the
+//! found by jumps instead of steps (`search.rs`). Memory is bounded twice: by the capacity of each cache, and by the
 //! blocks that the index may hold.
 
 mod cache;
