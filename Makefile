@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: run test check format clippy unit doc e2e bench instructions docs
+.PHONY: run test check format clippy unit doc e2e bench instructions results docs
 
 run:
 	$(CARGO) run --release
@@ -37,7 +37,15 @@ bench:
 instructions:
 	python3 benches/instructions.py
 
+# Runs all benches and writes benches/RESULTS.md; `make results SECTIONS=life` a part of it. PLIMSOLL_TRACES names a folder
+# of traces, and `python3 benches/overhead.py --install` fetches other proxies to stand beside.
+results:
+	$(CARGO) build --release --locked -p plimsoll
+	$(CARGO) build --release --locked -p plimsoll-benches --bins
+	python3 benches/results.py $(SECTIONS)
+
 # Writes the references that are made from the code.
 docs:
 	$(CARGO) run --quiet -- reference config > docs/config.md
 	$(CARGO) run --quiet -- reference metrics > docs/metrics.md
+	$(CARGO) run --quiet -- reference scenarios > docs/scenarios.md

@@ -55,6 +55,8 @@ pub(crate) enum Reference {
     Config,
     /// Every metric.
     Metrics,
+    /// Every key of a scenario.
+    Scenarios,
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]

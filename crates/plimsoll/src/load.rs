@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use plimsoll_workload::load::calibrate::{Calibration, Sample};
 use plimsoll_workload::load::{Pace, Plan, Run, Target};
 use plimsoll_workload::report::{self, About, Outcome, Recorder, Report};
-use plimsoll_workload::trace::Trace;
+use plimsoll_workload::trace::{Source, Trace};
 use tokio::task::LocalSet;
 
 use args::{Put, Then};
@@ -39,7 +39,9 @@ pub(crate) fn run(load: Load) -> anyhow::Result<ExitCode> {
 
 fn read(file: &Path) -> anyhow::Result<Report> {
     let name = || file.display().to_string();
-    Report::from_json(&std::fs::read_to_string(file).with_context(name)?).with_context(name)
+    let json = std::fs::read_to_string(file).with_context(name)?;
+    // The error names its own cause, which a chain would name again.
+    Report::from_json(&json).map_err(|error| anyhow::anyhow!("{}: {error}", name()))
 }
 
 fn calibrate(args: &Put) -> anyhow::Result<ExitCode> {
@@ -58,18 +60,19 @@ fn calibrate(args: &Put) -> anyhow::Result<ExitCode> {
 }
 
 fn put(args: Put) -> anyhow::Result<ExitCode> {
-    let trace = trace(&args)?;
+    let source = args.source()?;
+    let trace = trace(&args, &source)?;
     let target = args.target()?;
     let model = on_a_core(target.check(args.model.as_deref(), &trace.models))??;
-    let mut run = Run::start(plan(&args, target, trace, model))?;
+    let mut run = Run::start(plan(&args, target, (trace, args.pace(&source)), model))?;
     on_a_core(watch(&mut run, !args.quiet && std::io::stderr().is_terminal()))?;
     let (recorder, about) = run.finish()?;
     write(&args, recorder, about)
 }
 
 /// The requests; lines of a file that cannot be used are told on stderr.
-fn trace(args: &Put) -> anyhow::Result<Trace> {
-    let (mut trace, problems) = args.source()?.load(args.seed, Path::new(""))?;
+fn trace(args: &Put, source: &Source) -> anyhow::Result<Trace> {
+    let (mut trace, problems) = source.load(args.seed, Path::new(""))?;
     if !problems.is_empty() && !args.quiet {
         eprintln!("{problems}");
     }
@@ -82,11 +85,7 @@ fn trace(args: &Put) -> anyhow::Result<Trace> {
     Ok(trace)
 }
 
-fn plan(args: &Put, target: Target, trace: Trace, model: Option<String>) -> Plan {
-    let until = args.duration.filter(|_| args.requests.is_none());
-    let pace = args
-        .concurrency
-        .map_or(Pace::Open, |clients| Pace::Closed { clients, until: until.map(Duration::from_secs_f64) });
+fn plan(args: &Put, target: Target, (trace, pace): (Trace, Pace), model: Option<String>) -> Plan {
     Plan {
         target,
         asking: args.asking(model),

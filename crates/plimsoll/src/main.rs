@@ -13,6 +13,7 @@ use clap::Parser;
 use plimsoll_gateway::config::{self, Config, Overrides};
 use plimsoll_gateway::{Source, run};
 use plimsoll_telemetry::{Exporter, catalog, start_logging};
+use plimsoll_workload::scenario;
 
 use args::{Args, Command, Reference, Serve};
 
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Some(Command::Load(load)) => return exit_code(load::run(*load)),
         Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Reference { what }) => {
-            print!("{}", if what == Reference::Config { config::reference() } else { catalog::reference() });
+            print!("{}", reference(what));
             Ok(())
         }
     };
@@ -38,6 +39,14 @@ fn exit_code(done: anyhow::Result<ExitCode>) -> ExitCode {
         eprintln!("plimsoll: {error:#}");
         ExitCode::from(2)
     })
+}
+
+fn reference(what: Reference) -> String {
+    match what {
+        Reference::Config => config::reference(),
+        Reference::Metrics => catalog::reference(),
+        Reference::Scenarios => scenario::reference(),
+    }
 }
 
 fn serve(args: &Serve) -> anyhow::Result<()> {

@@ -77,7 +77,9 @@ pub(crate) fn run(args: &Simulate) -> anyhow::Result<()> {
 fn list() -> String {
     let lines = SHIPPED.iter().map(|shipped| format!("  {:<20} {}\n", shipped.name, shipped.about()));
     let list: String = lines.collect();
-    format!("Scenarios that come with the program; `plimsoll simulate NAME` runs one, `--show` prints its file:\n\n{list}")
+    format!(
+        "Scenarios that come with the program; `plimsoll simulate NAME` runs one, `--show` prints its file:\n\n{list}"
+    )
 }
 
 /// The text of a scenario, and the folder that its files are relative to.
@@ -89,7 +91,9 @@ fn find(name: &str) -> anyhow::Result<(String, PathBuf)> {
     }
     match Shipped::named(name) {
         Some(shipped) => Ok((shipped.text.to_owned(), PathBuf::new())),
-        None => bail!("{name} is neither a file nor a scenario that comes with the program; `plimsoll simulate` lists those"),
+        None => bail!(
+            "{name} is neither a file nor a scenario that comes with the program; `plimsoll simulate` lists those"
+        ),
     }
 }
 
@@ -111,7 +115,8 @@ fn read(name: &str, text: &str, args: &Simulate) -> anyhow::Result<Scenario> {
 /// What to do where a trace file is missing.
 fn hint(scenario: &Scenario, args: &Simulate) -> String {
     let missing = !scenario.trace.file.is_empty() && args.traces.is_none();
-    let hint = if missing { " (docs/traces.md says where to get traces; --traces names their folder)" } else { "" };
+    let hint =
+        if missing { " (docs/traces.md says where to get traces; --traces names their folder)" } else { "" };
     format!("no trace{hint}")
 }
 
@@ -129,7 +134,8 @@ fn tell(scenario: &Scenario, outcomes: &[Outcome], args: &Simulate) -> anyhow::R
         None => Ok(()),
     };
     write(&args.json, &|| json.clone())?;
-    let firsts: Vec<&Report> = reports.iter().filter(|report| report.seed == scenario.seed).copied().collect();
+    let firsts: Vec<&Report> =
+        reports.iter().filter(|report| report.seed == scenario.seed).copied().collect();
     write(&args.html, &|| html(&firsts))?;
     if let (Some(file), Some(first)) = (&args.csv, outcomes.first()) {
         let out = std::fs::File::create(file).with_context(|| file.display().to_string())?;

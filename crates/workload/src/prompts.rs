@@ -48,7 +48,8 @@ pub struct Body {
     pub length: Length,
     /// The model, in the place of those that the trace names.
     pub model: Option<String>,
-    /// Tokens that the model's template puts around a chat; prompts have so many words less.
+    /// Tokens that the model's template puts around a chat, by default that of the embedded fleet; prompts have so many
+    /// words less.
     pub template_tokens: u32,
     /// Another salt makes other texts of the same ids, which no cache knows from the run before.
     pub salt: u64,
@@ -61,7 +62,7 @@ impl Default for Body {
             stream: true,
             length: Length::Exactly,
             model: None,
-            template_tokens: 8,
+            template_tokens: 7,
             salt: 0,
         }
     }

@@ -21,7 +21,9 @@ mod recorder;
 #[cfg(test)]
 mod sample;
 mod slices;
+mod table;
 mod text;
+mod units;
 
 use std::time::Duration;
 

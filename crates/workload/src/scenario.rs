@@ -84,6 +84,17 @@ impl Default for Scenario {
     }
 }
 
+/// The reference of all keys of a scenario with their defaults, as it stands in docs/scenarios.md.
+#[must_use]
+pub fn reference() -> String {
+    let tables = plimsoll_yaml::reference(&mut Scenario::default());
+    format!(
+        "# Scenarios\n\nA world to simulate is one YAML file; `plimsoll simulate FILE` runs it, and says all that is wrong with \
+         it. Every key may be left out. [simulate.md](simulate.md) shows how to use one, [traces.md](traces.md) where \
+         requests come from. Written from the code by `make docs`.\n{tables}"
+    )
+}
+
 impl Scenario {
     /// Reads the scenario in `text`, which came from `file`.
     ///

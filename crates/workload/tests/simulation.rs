@@ -28,13 +28,13 @@ const BUSY: &str = "
 trace:
   synthetic: conversations
   arrivals: {process: gamma, rate: 40, cv: 3}
-  for_s: 60
+  for_s: 20
 gateways: [{count: 2}]
 backends:
   - {name: a, cloud: x, region: r, count: 2}
   - {name: b, cloud: x, region: s, count: 2, accelerator: H100, rtt_ms: 60}
 faults:
-  - {what: slow, at: x/s, share: 0.5, factor: 3, after_s: 10, for_s: 20}
+  - {what: slow, at: x/s, share: 0.5, factor: 3, after_s: 5, for_s: 10}
 policies: [power_of_two, random]
 seeds: 2
 ";
@@ -126,6 +126,8 @@ fn a_backend_that_hangs_costs_callers_time_and_no_answer_that_had_not_begun() {
     let (ok, broken) = (report.total.ended(Ended::Ok), report.total.ended(Ended::Broken));
     assert_eq!(ok + broken, report.total.requests);
     assert!(report.total.ttft.max > 5.0, "who waited there was sent on after the first-token limit");
+    let mortal = report.load.iter().find(|load| load.name == "mortal").unwrap();
+    assert!(mortal.requests[30..].iter().sum::<u64>() > 20, "it was restarted and came back");
 }
 
 #[test]

@@ -1,23 +1,18 @@
 //! The switches of `plimsoll load`.
 
-use std::path::{Path, PathBuf};
+mod endpoint;
+mod source;
+#[cfg(test)]
+mod tests;
 
-use anyhow::{Context, bail};
+use std::path::PathBuf;
+
 use clap::{Subcommand, ValueEnum};
-use plimsoll_workload::load::{Asking, Target, TenantKeys};
-use plimsoll_workload::prompts::{Form, Length};
-use plimsoll_workload::report::Slo;
-use plimsoll_workload::trace::{Law, Source};
-
-/// Where a gateway listens that was told nothing.
-const HERE: &str = "http://127.0.0.1:8080";
-/// Seconds that load is put on an endpoint where nothing is said.
-const DURATION: f64 = 30.0;
 
 /// Put load on an endpoint with OpenAI's API and measure what its clients see.
 ///
-/// Requests leave when they are due, whatever became of those before, and latency counts from then. Against
-/// a gateway that serves the embedded fleet:
+/// Requests leave when they are due, whatever became of those before, and latency counts from
+/// then. Against a gateway that serves the embedded fleet:
 ///
 ///   plimsoll load --rate 20 --duration 30
 ///
@@ -62,35 +57,35 @@ pub(crate) struct Put {
     #[arg(long, value_name = "TRACE", help_heading = "Requests")]
     trace: Option<String>,
     /// Requests per second of a synthetic workload [default: 10].
-    #[arg(long, value_name = "RATE", help_heading = "Requests")]
+    #[arg(long, value_parser = positive, value_name = "RATE", help_heading = "Requests")]
     rate: Option<f64>,
     /// How they arrive [default: poisson].
     #[arg(long, value_enum, help_heading = "Requests")]
     process: Option<Process>,
     /// Deviation over mean of the gaps of gamma: 1 is Poisson, above come bursts.
-    #[arg(long, value_name = "CV", help_heading = "Requests")]
+    #[arg(long, value_parser = positive, value_name = "CV", help_heading = "Requests")]
     cv: Option<f64>,
     /// Seconds of the trace that are replayed, without the warm-up [default: 30, or all of a file].
-    #[arg(long, value_name = "SECONDS", help_heading = "Requests")]
+    #[arg(long, value_parser = positive, value_name = "SECONDS", help_heading = "Requests")]
     pub(crate) duration: Option<f64>,
     /// Requests at most.
-    #[arg(long, value_name = "N", help_heading = "Requests")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 26), help_heading = "Requests")]
     pub(crate) requests: Option<u64>,
     /// Tokens of every prompt of a synthetic workload [default: they vary around 1000].
-    #[arg(long, value_name = "N", help_heading = "Requests")]
+    #[arg(long, value_name = "N", value_parser = tokens, help_heading = "Requests")]
     prompt_tokens: Option<u32>,
     /// Tokens of every answer of a synthetic workload [default: they vary around 200].
-    #[arg(long, value_name = "N", help_heading = "Requests")]
+    #[arg(long, value_name = "N", value_parser = tokens, help_heading = "Requests")]
     output_tokens: Option<u32>,
     /// Factor on the rate of the trace.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, help_heading = "Requests")]
+    #[arg(long, value_parser = positive, value_name = "FACTOR", default_value = "1", help_heading = "Requests")]
     pub(crate) speed: f64,
     /// How many times slower the backends are than what they stand for: the trace is stretched, and all measured
     /// times are divided by it.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, help_heading = "Requests")]
+    #[arg(long, value_parser = positive, value_name = "FACTOR", default_value = "1", help_heading = "Requests")]
     pub(crate) slow_down: f64,
     /// Seconds at the beginning that are sent but not reported.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, help_heading = "Requests")]
+    #[arg(long, value_parser = not_negative, value_name = "SECONDS", default_value = "0", help_heading = "Requests")]
     pub(crate) warm_up: f64,
     /// Decides all that is drawn.
     #[arg(long, default_value_t = 1, help_heading = "Requests")]
@@ -115,7 +110,7 @@ pub(crate) struct Put {
     #[arg(long, value_name = "N", default_value = "8192", value_parser = at_least_one, help_heading = "Sending")]
     pub(crate) max_in_flight: usize,
     /// Seconds after which an answer is given up.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, help_heading = "Sending")]
+    #[arg(long, value_parser = positive, value_name = "SECONDS", default_value = "300", help_heading = "Sending")]
     pub(crate) timeout: f64,
     /// Cores to send from.
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one, help_heading = "Sending")]
@@ -140,10 +135,10 @@ pub(crate) struct Put {
     ca_file: Option<String>,
 
     /// The longest time to the first token of a good answer [default: 2000].
-    #[arg(long, value_name = "MS", help_heading = "Report")]
+    #[arg(long, value_parser = positive, value_name = "MS", help_heading = "Report")]
     slo_ttft_ms: Option<f64>,
     /// The longest mean time per token after it [default: 200].
-    #[arg(long, value_name = "MS", help_heading = "Report")]
+    #[arg(long, value_parser = positive, value_name = "MS", help_heading = "Report")]
     slo_tpot_ms: Option<f64>,
     /// Where to write the report as JSON, for `compare`.
     #[arg(long, value_name = "FILE", help_heading = "Report")]
@@ -179,106 +174,27 @@ enum Asked {
     Embeddings,
 }
 
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (1e-6..=1e6).contains(&number) => Ok(number),
+        _ => Err("it must be a number from 0.000001 to 1000000".to_owned()),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    if text.parse() == Ok(0.0) { Ok(0.0) } else { positive(text) }
+}
+
+fn tokens(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number @ 1..=1_048_576) => Ok(number),
+        _ => Err("it must be a number from 1 to 1048576".to_owned()),
+    }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number @ 1..=1_000_000) => Ok(number),
         _ => Err("it must be a number from 1 to 1000000".to_owned()),
-    }
-}
-
-impl Put {
-    /// The endpoint, and the keys for it.
-    pub(crate) fn target(&self) -> anyhow::Result<Target> {
-        let header = |field: &String| match field.split_once(':') {
-            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
-            None => bail!("--header {field:?}: there is no colon between a name and a value"),
-        };
-        Ok(Target {
-            url: self.url.clone().unwrap_or_else(|| HERE.to_owned()),
-            keys: self.keys()?,
-            headers: self.header.iter().map(header).collect::<anyhow::Result<_>>()?,
-            http2: self.http2,
-            ca_file: self.ca_file.clone(),
-        })
-    }
-
-    fn keys(&self) -> anyhow::Result<TenantKeys> {
-        let read = |file: &Path| std::fs::read_to_string(file).with_context(|| file.display().to_string());
-        let default = match (&self.key, &self.key_file) {
-            (Some(key), _) => Some(key.clone()),
-            (None, Some(file)) => Some(read(file)?.trim().to_owned()),
-            (None, None) => std::env::var("PLIMSOLL_KEY").ok(),
-        };
-        let mut keys = TenantKeys { default, ..TenantKeys::default() };
-        if let Some(file) = &self.tenant_keys {
-            keys.read(&read(file)?).map_err(|line| {
-                anyhow::anyhow!("{}:{line}: should be the name of a tenant and its key", file.display())
-            })?;
-        }
-        Ok(keys)
-    }
-
-    /// Where the requests come from.
-    pub(crate) fn source(&self) -> anyhow::Result<Source> {
-        let mut source = match &self.trace {
-            Some(spec) => Source::of_spec(spec).map_err(|problems| {
-                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                anyhow::Error::msg(lines.join("\n"))
-            })?,
-            None => Source::default(),
-        };
-        if source.file.is_empty() {
-            self.make_up(&mut source);
-        } else if self.rate.is_some() || self.prompt_tokens.is_some() || self.output_tokens.is_some() {
-            bail!(
-                "--rate, --prompt-tokens and --output-tokens are for synthetic workloads; a file has its own: see --speed"
-            );
-        }
-        if let Some(seconds) = self.duration {
-            source.for_s = (seconds + self.warm_up) * self.speed;
-        }
-        source.requests = self.requests.unwrap_or(source.requests);
-        source.rate *= self.speed;
-        Ok(source)
-    }
-
-    /// What was said of a synthetic workload.
-    fn make_up(&self, source: &mut Source) {
-        let made = &mut source.synthetic;
-        made.arrivals.rate = self.rate.unwrap_or(made.arrivals.rate);
-        made.arrivals.cv = self.cv.unwrap_or(made.arrivals.cv);
-        made.arrivals.process = match self.process {
-            Some(Process::Poisson) => "poisson",
-            Some(Process::Gamma) => "gamma",
-            Some(Process::Constant) => "constant",
-            None => made.arrivals.process,
-        };
-        let fixed = |tokens: u32| Law::fixed(tokens.into());
-        made.prompt = self.prompt_tokens.map_or(made.prompt.clone(), fixed);
-        made.output = self.output_tokens.map_or(made.output.clone(), fixed);
-        if source.for_s == 0.0 && self.requests.is_none() {
-            source.for_s = DURATION + self.warm_up;
-        }
-    }
-
-    /// What is asked, of `model` if not of those of the trace.
-    pub(crate) fn asking(&self, model: Option<String>) -> Asking {
-        let form = match self.kind {
-            Asked::Chat => Form::Chat,
-            Asked::Completions => Form::Completion,
-            Asked::Embeddings => Form::Embedding,
-        };
-        let length = if self.at_most { Length::AtMost } else { Length::Exactly };
-        Asking { form, stream: !self.plain, length, model, seed: self.seed }
-    }
-
-    /// What a good answer keeps to.
-    pub(crate) fn slo(&self) -> Slo {
-        let or = |millis: Option<f64>, seconds: f64| millis.map_or(seconds, |millis| millis / 1e3);
-        let default = Slo::default();
-        Slo {
-            ttft_seconds: or(self.slo_ttft_ms, default.ttft_seconds),
-            tpot_seconds: or(self.slo_tpot_ms, default.tpot_seconds),
-        }
     }
 }

@@ -51,8 +51,10 @@ pub enum Uncalibrated {
     /// The backend cannot be used at all.
     #[error(transparent)]
     Unusable(#[from] super::Unusable),
-    /// Too few probes were answered.
-    #[error("too few probes were answered to fit anything; the last that was not: {0}")]
+    /// Too few probes that differ were answered.
+    #[error(
+        "too few probes were answered, or the backend counts all prompts the same; the last failure: {0}"
+    )]
     Silent(String),
 }
 

@@ -20,11 +20,11 @@ const LEAD: Duration = Duration::from_millis(50);
 pub struct Run {
     plan: Arc<Plan>,
     clock: TokioClock,
-    start: Instant,
+    timeline: Timeline,
     log: Arc<Log>,
     tallies: Vec<Arc<Tally>>,
     threads: Vec<JoinHandle<io::Result<f64>>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<Instant>>,
     /// Closed when the last thread has ended.
     working: mpsc::Receiver<()>,
     /// Connections that were wanted and that the system does not give.
@@ -61,7 +61,7 @@ impl Run {
         let start = clock.now() + LEAD;
         let timeline = Timeline { start, slow_down: plan.slow_down, warm_up: plan.warm_up };
         let log = Arc::new(Log::new(timeline, plan.duration()));
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
         let (worker, working) = mpsc::channel(1);
         let plan = Arc::new(plan);
         let orders = Orders {
@@ -85,13 +85,13 @@ impl Run {
             threads.push(spawned.map_err(|why| Fault::System { what: "a thread", why })?);
         }
         let narrowed_from = (plan.max_in_flight < wanted).then_some(wanted);
-        Ok(Self { plan, clock, start, log, tallies, threads, stop, working, narrowed_from })
+        Ok(Self { plan, clock, timeline, log, tallies, threads, stop, working, narrowed_from })
     }
 
     /// How long it has lasted, on this machine.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.clock.now() - self.start
+        self.clock.now() - self.timeline.start
     }
 
     /// How far it is.
@@ -107,7 +107,8 @@ impl Run {
 
     /// Sends nothing more and cancels what is in flight, which counts as unfinished.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        let now = self.clock.now();
+        self.stop.send_if_modified(|stopped| stopped.replace(now).is_none());
     }
 
     /// Waits for the end and gives what came of it, and what a report of it is about.
@@ -122,9 +123,12 @@ impl Run {
             busiest = busiest.max(busy.map_err(|why| Fault::System { what: "a runtime", why })?);
         }
         let log = Arc::into_inner(self.log).expect("the threads that shared it have ended");
-        let stopped = *self.stop.borrow();
-        let Kept { recorder, faults, warm_up } = log.into_kept();
-        let mut notes = notes::of(&self.plan, warm_up, stopped);
+        let stopped = self.stop.borrow().map(|at| self.timeline.reported(at).unwrap_or_default());
+        let Kept { mut recorder, faults, warm_up } = log.into_kept();
+        if let Some(at) = stopped {
+            recorder.stop(at);
+        }
+        let mut notes = notes::of(&self.plan, warm_up, stopped.is_some());
         if let Some(wanted) = self.narrowed_from {
             notes.push(notes::narrowed(wanted, self.plan.max_in_flight));
         }

@@ -28,7 +28,7 @@ pub struct Target {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// The address, a header or the file of certificates cannot stand.
-    #[error("{0}")]
+    #[error(transparent)]
     Invalid(#[from] Invalid),
     /// Nobody answers there.
     #[error("nobody answers at {url}: {why}")]

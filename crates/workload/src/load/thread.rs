@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_engines::openai::Backend;
-use plimsoll_types::{Clock, TokioClock};
+use plimsoll_types::{Clock, Instant, TokioClock};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -30,8 +30,8 @@ pub(super) struct Orders {
     pub(super) clock: TokioClock,
     pub(super) timeline: Timeline,
     pub(super) log: Arc<Log>,
-    /// Becomes true when nothing more shall be sent.
-    pub(super) stop: watch::Receiver<bool>,
+    /// Becomes a moment when nothing more shall be sent.
+    pub(super) stop: watch::Receiver<Option<Instant>>,
 }
 
 /// Sends the share of thread `index`. What is in flight when the run is stopped ends unfinished. Gives the share of its
@@ -45,7 +45,7 @@ pub(super) fn work(orders: Orders, index: usize, tally: Arc<Tally>) -> io::Resul
         let sending = send(orders, index, tally, &measured);
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => {}
+            _ = stop.wait_for(Option::is_some) => {}
             () = sending => {}
         }
     });

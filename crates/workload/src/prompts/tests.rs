@@ -59,7 +59,7 @@ fn a_prompt_has_as_many_tokens_as_the_trace_says() {
         let said = chat["messages"][0]["content"].as_str().unwrap();
         // As the embedded fleet reads a chat.
         let read = count_tokens(&format!("user: {said}\nassistant:"));
-        assert!(read.abs_diff(tokens as usize) * 50 <= read.max(50 * 9), "{read} of {tokens}");
+        assert_eq!(read, (tokens as usize).max(8), "a chat has the template and one word at least");
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::nanoseconds;
+
 /// Each power of two is cut into `1 << CUT` buckets: 128 make them at most 0.8 % wide.
 const CUT: u32 = 7;
 
@@ -55,7 +57,7 @@ impl Default for Dense {
 impl Dense {
     /// Counts `time`, `count` times.
     pub(super) fn add(&mut self, time: Duration, count: u64) {
-        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = nanoseconds(time);
         self.counts[bucket(nanoseconds)] += count;
         self.sum_nanoseconds += u128::from(nanoseconds) * u128::from(count);
         self.max = self.max.max(nanoseconds);
@@ -130,14 +132,17 @@ impl Sparse {
         quantile(self.iter(), self.count, q).min(self.max_seconds)
     }
 
-    /// The share of all that lies at or below the end of each bucket, as pairs of seconds and share.
+    /// The share of all that lies at or below a time, as pairs of seconds and share: a pair where a bucket begins and
+    /// one where it ends, so that it stays level over buckets that hold nothing.
     pub(super) fn cumulative(&self) -> Vec<(f64, f64)> {
-        let mut below = 0;
-        let step = |(bucket, count)| {
-            below += count;
-            (begin(bucket + 1).min(self.max_seconds), below as f64 / self.count as f64)
+        let share = |below: u64| below as f64 / self.count as f64;
+        let step = |below: &mut u64, (bucket, count)| {
+            let before = *below;
+            *below += count;
+            let end = begin(bucket + 1).min(self.max_seconds.max(begin(bucket)));
+            Some([(begin(bucket), share(before)), (end, share(*below))])
         };
-        self.iter().map(step).collect()
+        self.iter().scan(0, step).flatten().collect()
     }
 }
 
@@ -204,6 +209,13 @@ mod tests {
         let merged = Sparse::merge([&low, &high]);
         assert_eq!((merged.count, &merged.buckets), (all.count, &all.buckets));
         assert!((merged.sum_seconds - all.sum_seconds).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_share_is_level_between_two_times() {
+        let times = sparse([1, 1, 1, 100].map(Duration::from_millis));
+        let shares: Vec<f64> = times.cumulative().into_iter().map(|(_, share)| share).collect();
+        assert_eq!(shares, [0.0, 0.75, 0.75, 1.0]);
     }
 
     #[test]

@@ -6,8 +6,8 @@ mod load;
 mod tables;
 mod timeline;
 
-use super::plot::round_seconds;
-use super::{Kind, Report, Slice, text::seconds};
+use super::units::round_seconds;
+use super::{Kind, Report, Slice};
 
 const STYLE: &str = include_str!("html/page.css");
 const HOVER: &str = include_str!("html/hover.js");
@@ -92,7 +92,7 @@ fn page(runs: &[Run<'_>]) -> String {
     page += &section("Over time", "", &timeline::of(runs));
     page += &section("Latency", curves::HOW_TO_READ, &curves::of(runs));
     let several = runs.len() > 1;
-    page += &runs.iter().map(|run| load::of(run, several)).collect::<String>();
+    page += &load::of(runs);
     page += &runs.iter().map(|run| details(run, several)).collect::<String>();
     page + &section("How requests ended", "", &tables::outcomes(runs))
 }
@@ -102,7 +102,7 @@ fn details(run: &Run<'_>, several: bool) -> String {
     let tables = tables::groups(run) + &tables::fleet(run);
     if several && !tables.is_empty() {
         format!(
-            "<details class=\"run\"><summary>More about <b>{}</b>: who got what, and the fleet</summary>{tables}</details>\n",
+            "<details class=\"run\"><summary>More about <b>{}</b></summary>{tables}</details>\n",
             escape(run.label)
         )
     } else {
@@ -131,7 +131,7 @@ fn header(runs: &[Run<'_>]) -> String {
             )
         },
     );
-    let (name, took) = (escape(&first.name), seconds(first.rate_seconds));
+    let (name, took) = (escape(&first.name), round_seconds((first.rate_seconds * 10.0).round() / 10.0));
     format!(
         "<header><p class=\"kind\">{kind}</p><h1>{name}</h1>\
          <p class=\"about\">{what} <span>arrivals over {took}</span> <span>{slo}</span> <span>{}</span></p></header>\n",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{digits, dollars, percent, rate, seconds};
+use super::units::{digits, dollars, percent, rate, seconds};
 
 /// Something that two runs are compared by.
 #[derive(Debug, Clone, Copy, PartialEq)]

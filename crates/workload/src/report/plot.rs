@@ -2,7 +2,7 @@
 
 mod axis;
 
-pub(super) use axis::{Axis, clock, round_seconds};
+pub(super) use axis::{Axis, clock};
 
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ const BOTTOM: f64 = 24.0;
 const LABEL_HEIGHT: f64 = 13.0;
 
 /// How wide a letter of a label is.
-const LETTER: f64 = 6.2;
+const LETTER: f64 = 6.6;
 
 /// How many styles of lines there are before they begin anew.
 const STYLES: usize = 6;
@@ -146,16 +146,16 @@ impl Plot {
         self.add(format_args!("<path class='band s{}' d='{path}Z'/>", style % STYLES));
     }
 
-    /// Marks a point of a line and writes `text` to the right of it.
+    /// Marks a point of a line and writes `text` beside it.
     pub(super) fn point(&mut self, style: usize, (x, y): (f64, f64), text: &str) {
         if self.x.holds(x) && self.y.holds(y) {
             let (x, y, style) = (self.px(x), self.py(y), style % STYLES);
             self.add(format_args!("<path class='mark s{style}' d='M{x:.1} {y:.1}{}'/>", marker(style)));
+            let (anchor, dx, dy) =
+                if x > self.right - 50.0 { ("end", -8.0, 2.0) } else { ("start", 8.0, 8.0) };
+            let (x, y, text) = (x + dx, y + dy, escape(text));
             self.add(format_args!(
-                "<text class='note' x='{:.1}' y='{:.1}'>{}</text>",
-                x + 8.0,
-                y + 8.0,
-                escape(text)
+                "<text class='note' x='{x:.1}' y='{y:.1}' text-anchor='{anchor}'>{text}</text>"
             ));
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::metric::{Change, Metric, Scale};
-use super::{Report, text::Table, text::clip, text::count};
+use super::{Report, table::Table, units::clip, units::count};
 
 /// Reads a value from a report, where it has one.
 type Of = fn(&Report) -> Option<f64>;
@@ -27,15 +27,23 @@ const METRICS: [(Metric, Of); 13] = [
         (report.total.requests > 0).then(|| report.total.failures() as f64 / report.total.requests as f64)
     }),
     (Metric::share("cache hit", true), |report| {
-        Some(report.fleet.as_ref().map_or_else(|| report.total.cache_hit(), |fleet| fleet.total.cache_hit))
+        let hit =
+            report.fleet.as_ref().map_or_else(|| report.total.cache_hit(), |fleet| fleet.total.cache_hit);
+        (hit > 0.0).then_some(hit)
     }),
-    (Metric::dollars("dollars"), |report| Some(report.fleet.as_ref()?.total.dollars)),
-    (Metric::dollars("$/M tokens"), |report| Some(report.fleet.as_ref()?.total.dollars_per_million_tokens)),
+    (Metric::dollars("dollars"), |report| dollars(report, |total| total.dollars)),
+    (Metric::dollars("$/M tokens"), |report| dollars(report, |total| total.dollars_per_million_tokens)),
     (Metric::rate("tokens/s"), |report| Some(report.total.tokens_per_second)),
 ];
 
 fn time(spread: super::Spread, of: fn(&super::Spread) -> f64) -> Option<f64> {
     (!spread.is_empty()).then(|| of(&spread))
+}
+
+/// None where nothing has a price.
+fn dollars(report: &Report, of: fn(&super::PlaceFigures) -> f64) -> Option<f64> {
+    let total = &report.fleet.as_ref()?.total;
+    (total.dollars > 0.0).then(|| of(total))
 }
 
 /// Policies side by side: what each came to over all seeds, and how it differs from the first.
@@ -120,8 +128,11 @@ impl Policies {
                 table.row(cells(metric, std::mem::take(&mut label), &row.policy, score));
             }
         }
-        let seeds = count(first.seeds.len() as u64);
-        format!("{}: {} policies, {seeds} seeds each\n\n{table}", self.name, self.policies.len())
+        let seeds = match first.seeds.len() {
+            1 => "one seed".to_owned(),
+            seeds => format!("{} seeds", count(seeds as u64)),
+        };
+        format!("{}: {} side by side, {seeds} each\n\n{table}", self.name, self.policies.len())
     }
 
     /// Its JSON form.
@@ -134,7 +145,7 @@ impl Policies {
 fn cells(metric: &Metric, label: &str, policy: &str, score: &Score) -> Vec<String> {
     let margin = score.margin.map(|margin| metric.show_margin(margin)).unwrap_or_default();
     let [change, interval, verdict] = score.change.map(|change| change.cells(metric)).unwrap_or_default();
-    vec![label.to_owned(), clip(policy, 18), metric.show(score.mean), margin, change, interval, verdict]
+    vec![label.to_owned(), clip(policy, 22), metric.show(score.mean), margin, change, interval, verdict]
 }
 
 /// What a policy came to in `metric`; none if no report has it.

@@ -1,6 +1,7 @@
 //! Collects what happens in a run.
 //!
-//! Hot path: [`Recorder::gap`] is called for every token; no allocation, one division and one addition.
+//! Hot path: [`Recorder::gap`] is called for every token; one division, one addition, and no allocation: the counts are
+//! boxed slices, which cannot grow.
 
 use std::time::Duration;
 
@@ -46,6 +47,11 @@ impl Recorder {
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// The run was stopped at `at`: rates count until then, if arrivals should have lasted longer.
+    pub fn stop(&mut self, at: Duration) {
+        self.duration = self.duration.min(at);
     }
 
     /// The report of the run.
@@ -180,6 +186,15 @@ mod tests {
         let report = Recorder::new(Duration::ZERO).finish(About::default());
         assert_eq!((report.total.requests, report.total.goodput, report.slices.len()), (0, 0.0, 1));
         assert!(!report.text().contains("NaN"));
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_counts_its_rates_until_then() {
+        let mut recorder = Recorder::new(ms(60_000));
+        (0..10).for_each(|_| recorder.record(&answered(ms(0), ms(10), ms(2_000), 2)));
+        recorder.stop(ms(2_000));
+        recorder.stop(ms(90_000));
+        assert_eq!(recorder.finish(About::default()).total.requests_per_second, 5.0);
     }
 
     #[test]

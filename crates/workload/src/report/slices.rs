@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, Record, Slo, histogram::Dense, histogram::Sparse};
+use super::{Outcome, Record, Slo, figures::nanoseconds, histogram::Dense, histogram::Sparse};
 
 /// Slices while requests arrive.
 const SLICES: u32 = 40;
@@ -58,7 +58,7 @@ impl Ruler {
     pub(super) fn new(duration: Duration) -> Self {
         // One nanosecond more, so that the arrival at the very end of `duration` needs no slice of its own.
         let width = (duration / SLICES + Duration::from_nanos(1)).max(SHORTEST);
-        Self { width, width_nanoseconds: u64::try_from(width.as_nanos()).unwrap_or(u64::MAX) }
+        Self { width, width_nanoseconds: nanoseconds(width) }
     }
 
     /// How many slices there may be.

@@ -211,6 +211,7 @@ impl Station {
     pub(super) fn restart(&self) {
         let seats: Vec<Rc<Seat>> = self.seats.borrow_mut().drain(..).flatten().collect();
         self.steps.borrow_mut().restart();
+        wake(&self.idle);
         for seat in seats {
             seat.id.set(None);
             self.vacate();
@@ -258,9 +259,17 @@ impl Station {
                 }
             })
             .await;
-            self.clock.sleep_until(ends).await;
-            // It may have been restarted meanwhile.
-            if self.steps.borrow().ends() == Some(ends) {
+            let mut sleep = self.clock.sleep_until(ends);
+            let ended = poll_fn(|cx| {
+                // A restart makes an end of the step under way, and says so.
+                if self.steps.borrow().ends() != Some(ends) {
+                    return Poll::Ready(false);
+                }
+                self.idle.set(Some(cx.waker().clone()));
+                sleep.as_mut().poll(cx).map(|()| true)
+            })
+            .await;
+            if ended {
                 self.finish_step(ends);
             }
         }

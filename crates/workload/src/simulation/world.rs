@@ -174,7 +174,7 @@ impl World<'_> {
         match (self.scenario.variants().len(), self.scenario.policies().len()) {
             (1, _) => self.policy.to_owned(),
             (_, 1) => self.variant.name.clone(),
-            _ => format!("{}, {}", self.variant.name, self.policy),
+            _ => format!("{} {}", self.variant.name, self.policy),
         }
     }
 
@@ -268,6 +268,7 @@ fn groups(scenario: &Scenario) -> Vec<Group> {
         members().into_iter().filter(|member| member.model == plimsoll_engines::simulated::CHAT_MODEL);
     writing
         .map(|member| Group {
+            max_in_flight: member.spec().max_in_flight.into(),
             name: member.name,
             cloud: member.locality.cloud,
             region: member.locality.region,
@@ -280,4 +281,21 @@ fn groups(scenario: &Scenario) -> Vec<Group> {
             ..Group::default()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_backends_a_scenario_has_the_embedded_fleet_with_all_of_its_limits() {
+        let groups = groups(&Scenario::default());
+        assert!(!groups.is_empty());
+        for group in groups {
+            let member = members().into_iter().find(|member| member.name == group.name).unwrap();
+            assert_eq!((group.time(), group.limits()), (member.gpu.time, member.gpu.limits()));
+            assert_eq!(group.max_in_flight, u64::from(member.spec().max_in_flight));
+            assert_eq!(Duration::from_secs_f64(group.rtt_ms / 1_000.0), member.round_trip);
+        }
+    }
 }

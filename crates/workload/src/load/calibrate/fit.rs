@@ -66,7 +66,10 @@ pub(super) fn fit(samples: &[Sample]) -> Option<StepTime> {
     let (prefill, decode): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(|one| one.prefill > 0);
     let longest = prefill.iter().max_by_key(|one| one.prefill)?;
     let floor = decode.iter().map(|one| one.millis).min_by(f64::total_cmp)?;
-    if prefill.len() < 3 || decode.len() < 3 || samples.iter().any(|one| one.millis <= 0.0) {
+    let mut lengths: Vec<u32> = prefill.iter().map(|one| one.prefill).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    if lengths.len() < 3 || decode.len() < 3 || samples.iter().any(|one| one.millis <= 0.0) {
         return None;
     }
     let mut best =
@@ -243,5 +246,9 @@ mod tests {
     fn too_few_probes_are_no_fit() {
         assert_eq!(fit(&[]), None);
         assert_eq!(fit(&probed(&H200_8B, 0.0)[..9]), None);
+        // A backend that counts every prompt the same tells nothing of prefill.
+        let mut same = probed(&H200_8B, 0.0);
+        same.iter_mut().filter(|one| one.prefill > 0).for_each(|one| one.prefill = 42);
+        assert_eq!(fit(&same), None);
     }
 }

@@ -21,11 +21,12 @@ pub(super) struct Draws {
 }
 
 impl Draws {
-    /// Prepares both runs; a draw takes the same slices of both if both replayed the same trace.
+    /// Prepares both runs; a draw takes the same slices of both if both last equally long. Runs that have nothing in
+    /// common are drawn as rightly so as apart.
     pub(super) fn new(a: &Report, b: &Report) -> Self {
-        let paired = (&a.name, a.seed, a.total.requests) == (&b.name, b.seed, b.total.requests);
+        let equally_long = (a.rate_seconds - b.rate_seconds).abs() <= a.rate_seconds * 0.01;
         let (a, b) = (Run::new(a), Run::new(b));
-        Self { paired: paired && a.drawn == b.drawn, a, b }
+        Self { paired: equally_long && a.drawn == b.drawn, a, b }
     }
 
     /// The values of the runs as they were.

@@ -1,6 +1,9 @@
 //! Why a comparison of two runs may mislead.
 
-use super::super::{Kind, Report, text::count, text::percent, text::seconds};
+use super::super::{
+    Kind, Report,
+    units::{count, percent, seconds},
+};
 
 /// A generator that sends later than this measures itself.
 const LATE_SECONDS: f64 = 0.010;

@@ -1,13 +1,13 @@
 //! How latencies are distributed.
 
-use super::super::plot::{Axis, Line, Plot, round_seconds};
-use super::super::text::{percent, seconds};
+use super::super::plot::{Axis, Line, Plot};
+use super::super::units::{percent, round_seconds, seconds};
 use super::super::{Slice, Slo, Sparse};
 use super::{Run, figure, one_slo};
 
 /// How the plots are read.
 pub(super) const HOW_TO_READ: &str = "The share of requests (tokens for ITL) that took at most so long: the farther left \
-the better. Each step up is a nine more, so that the tail, which users notice, has as much room as the rest.";
+the better. Each step up is one nine more: the tail has as much room as the rest.";
 
 /// A latency: its title, its explanation, where a slice has it, what the SLO says of it.
 type Latency = (&'static str, &'static str, fn(&Slice) -> &Sparse, fn(&Slo) -> Option<f64>);
@@ -45,8 +45,9 @@ fn curve(runs: &[Run<'_>], (title, unit, of, slo): &Latency) -> Option<String> {
         plot.mark_x(slo, &format!("SLO {}", round_seconds(slo)));
     }
     for (run, times) in &all {
+        let below_top = times.cumulative().into_iter().filter(|(_, share)| y.holds(*share));
         let points: Vec<(f64, f64)> =
-            times.cumulative().into_iter().filter(|(_, share)| y.holds(*share)).collect();
+            below_top.chain([(times.quantile(y.value(1.0)), y.value(1.0))]).collect();
         plot.line(&Line { label: if named { run.label } else { "" }, style: run.style, points: &points });
     }
     if let ([(run, times)], false) = (&all[..], named) {

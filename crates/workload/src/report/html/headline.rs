@@ -1,7 +1,7 @@
 //! What a reader sees first: a few large figures of one run, or a table of several.
 
-use super::super::plot::round_seconds;
-use super::super::text::{count, digits, dollars, percent, rate, seconds};
+use super::super::figures::share;
+use super::super::units::{count, digits, dollars, percent, rate, round_seconds, seconds};
 use super::super::{Outcome, Report, Spread};
 use super::{Run, escape};
 
@@ -38,9 +38,9 @@ fn tiles(report: &Report) -> String {
     tiles += &tile("TPOT p99", &seconds(total.tpot.p99), &against(&total.tpot, report.slo.tpot_seconds));
     let tokens = format!("{} tokens written in all", count(total.output_tokens));
     tiles += &tile("output", &format!("{} tokens/s", rate(total.tokens_per_second)), &tokens);
-    tiles += &tile("no full answer", &percent(share(total.failures(), total.requests)), &worst(report));
+    tiles += &tile("failures", &percent(share(total.failures(), total.requests)), &worst(report));
     tiles += &match &report.fleet {
-        Some(fleet) => tile(
+        Some(fleet) if fleet.total.dollars > 0.0 => tile(
             "a million tokens",
             &format!("{} US$", dollars(fleet.total.dollars_per_million_tokens)),
             &format!(
@@ -49,13 +49,9 @@ fn tiles(report: &Report) -> String {
                 percent(fleet.total.cache_hit)
             ),
         ),
-        None => tile("cache hit", &percent(total.cache_hit()), "of all prompt tokens"),
+        _ => tile("cache hit", &percent(total.cache_hit()), "of all prompt tokens"),
     };
     format!("<dl class=\"tiles\">{tiles}</dl>\n")
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    super::super::figures::share(part, whole)
 }
 
 /// The most frequent way in which requests failed.
@@ -79,6 +75,12 @@ pub(super) fn bar(share: f64) -> String {
     format!("<span class=\"bar\"><i style=\"width:{:.1}%\"></i></span>", share.clamp(0.0, 1.0) * 100.0)
 }
 
+/// What a million tokens cost; none where nothing has a price.
+fn price(report: &Report) -> Option<f64> {
+    let total = &report.fleet.as_ref()?.total;
+    (total.dollars > 0.0).then_some(total.dollars_per_million_tokens)
+}
+
 /// A column of the table of several runs: its head, its value, how to write it, whether more is better.
 type Column = (&'static str, fn(&Report) -> Option<f64>, fn(f64) -> String, bool);
 
@@ -90,9 +92,9 @@ const COLUMNS: [Column; 10] = [
     ("TPOT p99", |report| some(report.total.tpot).map(|spread| spread.p99), seconds, false),
     ("E2E p99", |report| some(report.total.e2e).map(|spread| spread.p99), seconds, false),
     ("tokens/s", |report| Some(report.total.tokens_per_second), rate, true),
-    ("no answer", |report| Some(share(report.total.failures(), report.total.requests)), percent, false),
+    ("failures", |report| Some(share(report.total.failures(), report.total.requests)), percent, false),
     ("cache hit", |report| Some(report.fleet.as_ref()?.total.cache_hit), percent, true),
-    ("$/M tokens", |report| Some(report.fleet.as_ref()?.total.dollars_per_million_tokens), dollars, false),
+    ("$/M tokens", price, dollars, false),
 ];
 
 fn some(spread: Spread) -> Option<Spread> {

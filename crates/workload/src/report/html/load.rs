@@ -3,12 +3,15 @@
 use std::fmt::Write;
 
 use super::super::plot::{Axis, WIDTH, clock};
-use super::super::text::{clip, count, digits};
+use super::super::units::{clip, count, digits};
 use super::super::{BackendLoad, Slice};
 use super::{Run, escape, section, titled};
 
 /// Up to so many backends have a strip each, whose height is the load; more are a heat map.
 const STRIPS: usize = 12;
+
+/// Rows of a heat map at most.
+const ROWS: usize = 96;
 
 /// How wide the drawing is: that of two plots side by side.
 const ACROSS: f64 = WIDTH * 2.0;
@@ -17,30 +20,48 @@ const RIGHT: f64 = 56.0;
 /// Letters of a name that are shown.
 const NAME: usize = 24;
 
-/// The load of each backend of a run over time.
-pub(super) fn of(run: &Run<'_>, several: bool) -> String {
-    let load = &run.report.load;
-    let slices = run.slices();
-    if load.len() < 2 || slices.is_empty() {
-        return String::new();
-    }
-    let most = load
-        .iter()
-        .flat_map(|backend| backend.requests.iter().zip(slices))
-        .map(|(count, slice)| *count as f64 / slice.seconds);
-    let most = most.fold(0.0, f64::max).max(1e-9);
-    let (hint, svg) = if load.len() <= STRIPS {
-        (
-            format!(
-                "Requests sent to each backend, all at the same scale: a full strip is {}/s.",
+/// The load of each backend over time, run by run at one scale.
+pub(super) fn of(runs: &[Run<'_>]) -> String {
+    let told: Vec<(&Run<'_>, Vec<BackendLoad>)> =
+        runs.iter().map(|run| (run, rows(&run.report.load))).filter(|(_, rows)| rows.len() > 1).collect();
+    let most = told.iter().map(|(run, rows)| most(rows, run.slices())).fold(1e-9, f64::max);
+    let one = |(run, rows): &(&Run<'_>, Vec<BackendLoad>)| {
+        let (hint, svg) = if rows.len() <= STRIPS {
+            let hint = format!(
+                "Requests sent to each backend, all at one scale: a full strip is {}/s.",
                 digits(most)
-            ),
-            Grid::strips(load, slices, most),
+            );
+            (hint, Grid::strips(rows, run.slices(), most))
+        } else {
+            (format!("Requests sent to each backend: {}", scale(most)), Grid::heat(rows, run.slices(), most))
+        };
+        section(
+            &titled("Load of the backends", run, runs.len() > 1),
+            &hint,
+            &format!("<figure>{svg}</figure>"),
         )
-    } else {
-        (format!("Requests sent to each backend: {}", scale(most)), Grid::heat(load, slices, most))
     };
-    section(&titled("Load of the backends", run, several), &hint, &format!("<figure>{svg}</figure>"))
+    told.iter().map(one).collect()
+}
+
+/// The rows that are drawn: neighbours share one where there are too many backends to tell apart.
+fn rows(load: &[BackendLoad]) -> Vec<BackendLoad> {
+    let row = |those: &[BackendLoad]| {
+        let slices = those.iter().map(|backend| backend.requests.len()).max().unwrap_or(0);
+        let in_slice = |slice| those.iter().filter_map(|backend| backend.requests.get(slice)).sum();
+        let name = match those {
+            [first, .., last] => format!("{} … {}", first.name, last.name),
+            _ => those[0].name.clone(),
+        };
+        BackendLoad { name, requests: (0..slices).map(in_slice).collect() }
+    };
+    load.chunks(load.len().div_ceil(ROWS).max(1)).map(row).collect()
+}
+
+/// The highest load of any row in any slice, in requests a second.
+fn most(rows: &[BackendLoad], slices: &[Slice]) -> f64 {
+    let all = rows.iter().flat_map(|row| row.requests.iter().zip(slices));
+    all.map(|(count, slice)| *count as f64 / slice.seconds).fold(0.0, f64::max)
 }
 
 fn scale(most: f64) -> String {
@@ -171,5 +192,21 @@ impl<'a> Grid<'a> {
             "<svg viewBox='0 0 {ACROSS} {height:.1}' role='img' aria-label='requests sent to each backend over time'>{}</svg>",
             self.svg
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_share_a_row_where_there_are_too_many() {
+        let backend = |number| BackendLoad { name: format!("gpu-{number}"), requests: vec![1, number] };
+        let load: Vec<BackendLoad> = (0..500).map(backend).collect();
+        let rows = rows(&load);
+        assert!(rows.len() <= ROWS);
+        assert_eq!((rows[0].name.as_str(), &rows[0].requests), ("gpu-0 … gpu-5", &vec![6, 15]));
+        let sum = |rows: &[BackendLoad]| rows.iter().flat_map(|row| &row.requests).sum::<u64>();
+        assert_eq!(sum(&rows), sum(&load));
     }
 }

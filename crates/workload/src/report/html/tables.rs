@@ -1,7 +1,9 @@
 //! The tables of a page: groups of requests, the fleet, outcomes.
 
-use super::super::plot::round_seconds;
-use super::super::text::{clip, count, dollars, percent, rate, seconds};
+use std::collections::BTreeSet;
+
+use super::super::figures::share;
+use super::super::units::{clip, count, dollars, percent, rate, round_seconds, seconds};
 use super::super::{BackendFigures, Figures, Group, Outcome, PlaceFigures};
 use super::{Run, escape, headline, section};
 
@@ -35,12 +37,11 @@ fn by(title: &str, groups: &[Group], from: f64, to: f64, slo: f64) -> String {
         let Figures { requests, tokens_per_second, goodput, attainment, tpot, e2e, .. } = &group.figures;
         let failures = count(group.figures.failures());
         format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{failures}</td><td>{}{}</td><td>{}</td><td>{}</td>\
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{failures}</td><td>{}</td><td>{}</td><td>{}</td>\
              <td class=\"range\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(&clip(&group.name, 32)),
             count(*requests),
-            headline::bar(*attainment),
-            percent(*attainment),
+            measured(*attainment),
             rate(*goodput),
             rate(*tokens_per_second),
             range(&group.figures, from, to, slo),
@@ -50,7 +51,7 @@ fn by(title: &str, groups: &[Group], from: f64, to: f64, slo: f64) -> String {
         )
     };
     let head = format!(
-        "<tr><th>{title}</th><th>requests</th><th>no answer</th><th>met the SLO</th><th>goodput /s</th>\
+        "<tr><th>{title}</th><th>requests</th><th>failures</th><th>met the SLO</th><th>goodput /s</th>\
         <th>tokens/s</th><th class=\"range\">TTFT</th><th>p99</th><th>TPOT p99</th><th>E2E p99</th></tr>"
     );
     folded(&format!("by {title}"), groups.len(), &head, &groups.iter().map(row).collect::<String>())
@@ -88,15 +89,20 @@ pub(super) fn fleet(run: &Run<'_>) -> String {
     let total = PlaceFigures { name: "all".to_owned(), ..fleet.total.clone() };
     let places = if fleet.places.len() > 1 { &fleet.places[..] } else { &[] };
     let sums: String = places.iter().chain([&total]).map(place).collect();
-    let sums = folded("", 0, &fleet_head("place", "backends"), &sums);
+    let sums = folded("", 0, &fleet_head("place", "<th>backends</th>"), &sums);
     let backends: String = fleet.backends.iter().map(backend).collect();
-    let all = folded("by backend", fleet.backends.len(), &fleet_head("backend", "where"), &backends);
+    let all = folded(
+        "by backend",
+        fleet.backends.len(),
+        &fleet_head("backend", "<th class=\"where\">where</th>"),
+        &backends,
+    );
     section("Fleet", "", &(sums + &all))
 }
 
 fn fleet_head(what: &str, second: &str) -> String {
     format!(
-        "<tr><th>{what}</th><th>{second}</th><th>requests</th><th>busy</th><th>peak KV</th><th>cache hit</th>\
+        "<tr><th>{what}</th>{second}<th>requests</th><th>busy</th><th>peak KV</th><th>cache hit</th>\
         <th>preempted</th><th>tokens written</th><th>US$</th><th>US$/M tokens</th></tr>"
     )
 }
@@ -106,8 +112,8 @@ fn place(place: &PlaceFigures) -> String {
         &[
             count(place.backends),
             count(place.requests),
-            format!("{}{}", headline::bar(place.utilisation), percent(place.utilisation)),
-            format!("{}{}", headline::bar(place.peak_kv), percent(place.peak_kv)),
+            measured(place.utilisation),
+            measured(place.peak_kv),
             percent(place.cache_hit),
             count(place.preemptions),
             count(place.output_tokens),
@@ -128,9 +134,9 @@ fn backend(backend: &BackendFigures) -> String {
         &[
             format!("<span class=\"where\">{}</span>", escape(&location.join(" · "))),
             count(backend.requests),
-            format!("{}{}", headline::bar(backend.busy), percent(backend.busy)),
-            format!("{}{}", headline::bar(backend.peak_kv), percent(backend.peak_kv)),
-            percent(super::super::figures::share(backend.cached_tokens, prompt)),
+            measured(backend.busy),
+            measured(backend.peak_kv),
+            percent(share(backend.cached_tokens, prompt)),
             count(backend.preemptions),
             count(backend.output_tokens),
             dollars(paid),
@@ -140,6 +146,11 @@ fn backend(backend: &BackendFigures) -> String {
     )
 }
 
+/// A share as a number over a bar.
+fn measured(share: f64) -> String {
+    format!("{}{}", percent(share), headline::bar(share))
+}
+
 fn row(cells: &[String], name: &str) -> String {
     let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
     format!("<tr><th scope=\"row\">{name}</th>{cells}</tr>")
@@ -147,16 +158,8 @@ fn row(cells: &[String], name: &str) -> String {
 
 /// How the requests of all runs ended.
 pub(super) fn outcomes(runs: &[Run<'_>]) -> String {
-    const ALL: [Outcome; 8] = [
-        Outcome::Ok,
-        Outcome::Refused,
-        Outcome::Overloaded,
-        Outcome::Failed,
-        Outcome::Broken,
-        Outcome::Unreachable,
-        Outcome::Timeout,
-        Outcome::Unfinished,
-    ];
+    let seen: BTreeSet<Outcome> =
+        runs.iter().flat_map(|run| run.report.total.outcomes.keys().copied()).collect();
     let head: String = runs
         .iter()
         .map(|run| {
@@ -169,12 +172,11 @@ pub(super) fn outcomes(runs: &[Run<'_>]) -> String {
         .collect();
     let cell = |run: &Run<'_>, outcome| {
         let requests = run.report.total.ended(outcome);
-        let share = super::super::figures::share(requests, run.report.total.requests);
+        let share = share(requests, run.report.total.requests);
         format!("<td>{}{} <small>{}</small></td>", headline::bar(share), count(requests), percent(share))
     };
-    let rows: String = ALL
+    let rows: String = seen
         .into_iter()
-        .filter(|outcome| runs.iter().any(|run| run.report.total.ended(*outcome) > 0))
         .map(|outcome| {
             let cells: String = runs.iter().map(|run| cell(run, outcome)).collect();
             format!(

@@ -1,29 +1,55 @@
 //! The run over time.
 
-use super::super::plot::{Axis, Line, Plot, clock, round_seconds};
-use super::super::text::{digits, seconds};
-use super::super::{Slice, Sparse};
+use super::super::plot::{Axis, Line, Plot, clock};
+use super::super::units::{digits, round_seconds, seconds};
+use super::super::{Slice, Slo, Sparse};
 use super::{Run, figure, one_slo};
+
+/// A value of each slice, drawn for every run.
+struct Quantity {
+    title: &'static str,
+    unit: &'static str,
+    of: fn(&Slice) -> Option<f64>,
+    /// A time on an axis by factors, with the objective for it; or a number on an even axis.
+    objective: Option<fn(&Slo) -> f64>,
+}
+
+const GOODPUT: Quantity = Quantity {
+    title: "Goodput",
+    unit: "requests/s that met the SLO, by arrival",
+    of: |slice| Some(slice.met_slo as f64 / slice.seconds),
+    objective: None,
+};
+
+const TTFT: Quantity = Quantity {
+    title: "TTFT p99",
+    unit: "by arrival",
+    of: |slice| (slice.ttft.count > 0).then(|| slice.ttft.quantile(0.99)),
+    objective: Some(|slo| slo.ttft_seconds),
+};
+
+const OUTPUT: Quantity = Quantity {
+    title: "Output",
+    unit: "tokens/s",
+    of: |slice| Some(slice.output_tokens / slice.seconds),
+    objective: None,
+};
+
+const IN_FLIGHT: Quantity = Quantity {
+    title: "In flight",
+    unit: "requests sent and not over",
+    of: |slice| Some(slice.in_flight),
+    objective: None,
+};
 
 /// The plots of one run or of several.
 pub(super) fn of(runs: &[Run<'_>]) -> String {
-    let mut plots = match runs {
+    let first = match runs {
         [run] => requests(run) + &first_tokens(run),
-        _ => {
-            let slo = one_slo(runs).map(|slo| slo.ttft_seconds);
-            let ttft = |slice: &Slice| (slice.ttft.count > 0).then(|| slice.ttft.quantile(0.99));
-            overlaid(
-                runs,
-                "Goodput",
-                "requests/s that met the SLO, by arrival",
-                |slice| Some(slice.met_slo as f64 / slice.seconds),
-                None,
-            ) + &overlaid(runs, "TTFT p99", "by arrival", ttft, Some(slo))
-        }
+        _ => overlaid(runs, &GOODPUT) + &overlaid(runs, &TTFT),
     };
-    plots += &overlaid(runs, "Output", "tokens/s", |slice| Some(slice.output_tokens / slice.seconds), None);
-    plots += &overlaid(runs, "In flight", "requests sent and not over", |slice| Some(slice.in_flight), None);
-    format!("<div class=\"plots\">{plots}</div>")
+    let (output, in_flight) = (overlaid(runs, &OUTPUT), overlaid(runs, &IN_FLIGHT));
+    format!("<div class=\"plots\">{first}{output}{in_flight}</div>")
 }
 
 /// The time that `runs` take.
@@ -38,6 +64,10 @@ fn points(slices: &[Slice], of: impl Fn(&Slice) -> Option<f64>) -> Vec<(f64, f64
 
 fn highest<'a>(points: impl IntoIterator<Item = &'a Vec<(f64, f64)>>) -> f64 {
     points.into_iter().flatten().map(|(_, value)| *value).fold(0.0, f64::max)
+}
+
+fn lowest<'a>(points: impl IntoIterator<Item = &'a Vec<(f64, f64)>>) -> f64 {
+    points.into_iter().flatten().map(|(_, value)| *value).fold(f64::MAX, f64::min)
 }
 
 fn requests(run: &Run<'_>) -> String {
@@ -66,14 +96,13 @@ fn first_tokens(run: &Run<'_>) -> String {
     let slices = run.slices();
     let quantile = |q: f64| move |slice: &Slice| (slice.ttft.count > 0).then(|| slice.ttft.quantile(q));
     let (p50, p99) = (points(slices, quantile(0.5)), points(slices, quantile(0.99)));
-    let least = p50.iter().map(|(_, value)| *value).fold(f64::MAX, f64::min);
     let slo = run.report.slo.ttft_seconds;
-    let y = Axis::log(least.min(slo), highest([&p99]).max(slo));
-    let mut plot = Plot::new(span(&[*run]), y, ["p50", "p99", &objective(slo)]);
+    let y = Axis::log(lowest([&p50]).min(slo), highest([&p99]).max(slo));
+    let mut plot = Plot::new(span(&[*run]), y, ["p50", "p99", &marked(slo)]);
     plot.band(0, &p50, &p99);
     plot.line(&Line { label: "p50", style: 0, points: &p50 });
     plot.line(&Line { label: "p99", style: 1, points: &p99 });
-    plot.mark_y(slo, &objective(slo));
+    plot.mark_y(slo, &marked(slo));
     for slice in slices {
         let Sparse { count, .. } = slice.ttft;
         let (p50, p99) = (seconds(slice.ttft.quantile(0.5)), seconds(slice.ttft.quantile(0.99)));
@@ -86,43 +115,42 @@ fn first_tokens(run: &Run<'_>) -> String {
     )
 }
 
-/// One value of each run, over time; with a third argument on a logarithmic axis for times, with the SLO if there is one.
-fn overlaid(
-    runs: &[Run<'_>],
-    title: &str,
-    unit: &str,
-    of: impl Fn(&Slice) -> Option<f64>,
-    time: Option<Option<f64>>,
-) -> String {
-    let lines: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run.slices(), &of)).collect();
-    let least = lines.iter().flatten().map(|(_, value)| *value).fold(f64::MAX, f64::min);
-    let slo = time.flatten();
-    let y = match time {
-        Some(_) => Axis::log(least.min(slo.unwrap_or(least)), highest(&lines).max(slo.unwrap_or(0.0))),
+/// One quantity of each run.
+fn overlaid(runs: &[Run<'_>], quantity: &Quantity) -> String {
+    let Quantity { title, unit, of, objective } = quantity;
+    let lines: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run.slices(), of)).collect();
+    let slo = objective.and_then(|objective| one_slo(runs).as_ref().map(objective));
+    let y = match objective {
+        Some(_) => {
+            Axis::log(lowest(&lines).min(slo.unwrap_or(f64::MAX)), highest(&lines).max(slo.unwrap_or(0.0)))
+        }
         None => Axis::linear(highest(&lines)),
     };
-    let named = runs.len() > 1;
-    let labels: Vec<String> =
-        runs.iter().filter(|_| named).map(|run| run.label.to_owned()).chain(slo.map(objective)).collect();
+    let label = |run: &Run<'_>| if runs.len() > 1 { run.label.to_owned() } else { String::new() };
+    let labels: Vec<String> = runs.iter().map(label).chain(slo.map(marked)).collect();
     let mut plot = Plot::new(span(runs), y, labels.iter().map(String::as_str));
-    for (run, points) in runs.iter().zip(&lines) {
-        plot.line(&Line { label: if named { run.label } else { "" }, style: run.style, points });
+    for ((run, points), label) in runs.iter().zip(&lines).zip(&labels) {
+        plot.line(&Line { label, style: run.style, points });
     }
     if let Some(slo) = slo {
-        plot.mark_y(slo, &objective(slo));
+        plot.mark_y(slo, &marked(slo));
     }
-    let show = if time.is_some() { seconds } else { digits };
+    tips(&mut plot, runs, *of, if objective.is_some() { seconds } else { digits });
+    figure(title, unit, &plot.svg(&format!("{title} over time")))
+}
+
+/// What each run came to in each slice.
+fn tips(plot: &mut Plot, runs: &[Run<'_>], of: fn(&Slice) -> Option<f64>, show: fn(f64) -> String) {
     let longest = runs.iter().map(Run::slices).max_by_key(|slices| slices.len()).unwrap_or_default();
     for (number, slice) in longest.iter().enumerate() {
         let value = |run: &Run<'_>| Some(format!("{} {}", run.label, show(of(run.slices().get(number)?)?)));
         let values: Vec<String> = runs.iter().filter_map(value).collect();
-        tip(&mut plot, slice, &values.join("\n"));
+        tip(plot, slice, &values.join("\n"));
     }
-    figure(title, unit, &plot.svg(&format!("{title} over time")))
 }
 
 /// How the SLO is marked.
-fn objective(slo: f64) -> String {
+fn marked(slo: f64) -> String {
     format!("SLO {}", round_seconds(slo))
 }
 

@@ -1,6 +1,6 @@
 //! Where a value lies on an axis and which values are written beside it.
 
-use super::super::text::{digits, seconds};
+use super::super::units::{count, digits, round_seconds, seconds, trimmed};
 
 /// How an axis is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,7 +39,8 @@ impl Axis {
     /// Times by factors, from a round number at or below `min` to one at or above `max`; the closer these are the finer
     /// what is round.
     pub(in super::super) fn log(min: f64, max: f64) -> Self {
-        let (min, max) = (min.max(1e-6), max.max(2e-6).max(min * 1.05));
+        let min = min.clamp(1e-6, max.max(1e-6));
+        let max = max.max(2e-6).max(min * 1.05);
         let steps =
             STEPS.into_iter().find(|steps| within(steps, min, max) >= 3).unwrap_or(STEPS[STEPS.len() - 1]);
         let all = || round(steps, min.log10().floor() as i32 - 1);
@@ -137,21 +138,8 @@ fn plain(number: f64) -> String {
     match number {
         n if n >= 1e6 => format!("{} M", trimmed(n / 1e6)),
         n if n >= 1e4 => format!("{} k", trimmed(n / 1e3)),
+        n if n >= 1e3 => count(n.round() as u64),
         n => trimmed(n),
-    }
-}
-
-fn trimmed(number: f64) -> String {
-    let text = format!("{number:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A time that is round.
-pub(in super::super) fn round_seconds(time: f64) -> String {
-    match time {
-        t if t < 0.000_999 => format!("{} µs", trimmed(t * 1e6)),
-        t if t < 0.999 => format!("{} ms", trimmed(t * 1e3)),
-        t => format!("{} s", trimmed(t)),
     }
 }
 
