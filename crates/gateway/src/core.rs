@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::{assemble, config};
     use bytes::Bytes;
-    use plimsoll_types::{BackendSpec, Envelope, Instant, Kind, Request, TokioClock};
+    use plimsoll_types::{BackendSpec, Blocks, Envelope, Instant, Kind, Request, TokioClock};
     use std::task::Waker;
 
     #[test]
@@ -172,6 +172,7 @@ mod tests {
             stream: false,
             ask_usage: None,
             prompt_tokens: 1,
+            blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
             deadline: None,

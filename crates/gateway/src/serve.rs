@@ -120,7 +120,7 @@ async fn admit(
         return Err(ServeError::invalid("the request holds a NUL byte, which neither HTTP nor JSON allows"));
     }
     let received = core.clock.now();
-    let peeked = peek::peek(kind, &body, &settings.config.requests)?;
+    let peeked = peek::peek(kind, &body, &settings.config.requests, None)?;
     let patience = head.read_timeout.or(head.timeout);
     let envelope = Envelope {
         id: id.get_or_insert_with(|| core.new_id()).clone(),
@@ -130,6 +130,7 @@ async fn admit(
         stream: peeked.stream,
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
+        blocks: peeked.blocks,
         max_tokens: peeked.max_tokens,
         tenant,
         deadline: patience.filter(|_| !peeked.stream).map(|patience| received + patience),

@@ -12,6 +12,7 @@
 //! What is in flight is counted at dispatch and given back when [`Dispatched`] is dropped, whatever happened. Start
 //! reading at [`policy::Policy`]; a new policy is one new file in `policy/` and one line in `policy.rs`.
 
+pub mod affinity;
 mod backend;
 mod candidates;
 mod config;

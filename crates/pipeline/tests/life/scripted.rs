@@ -13,8 +13,8 @@ use plimsoll_engines::{Answer, Call, Engine, Failure};
 use plimsoll_pipeline::{Config, Flow, Pipeline, Shared, Snapshot, TokenStream};
 use plimsoll_routing::Fleet;
 use plimsoll_types::{
-    BackendSpec, Chunk, Clock, Envelope, Head, Instant, Kind, Peeked, Request, ServedModel, Sleep, Text,
-    TokioClock,
+    BackendSpec, Blocks, Chunk, Clock, Envelope, Head, Instant, Kind, Peeked, Request, ServedModel, Sleep,
+    Text, TokioClock,
 };
 
 /// What a backend does next.
@@ -185,6 +185,7 @@ impl House {
             stream,
             ask_usage: None,
             prompt_tokens: 10,
+            blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
             deadline: None,

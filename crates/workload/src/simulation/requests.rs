@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plimsoll_types::{Envelope, Instant, Kind, Request, Text};
+use plimsoll_types::{Blocks, Envelope, Instant, Kind, Request, Text};
 
 use crate::trace::{Arrival, Trace};
 
@@ -48,6 +48,7 @@ impl Requests {
             stream: true,
             ask_usage: None,
             prompt_tokens: self.estimates[index],
+            blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
             deadline: None,
