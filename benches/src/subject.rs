@@ -34,7 +34,8 @@ pub fn pick(policy: &'static str, backends: usize) -> impl FnMut() {
     let fleet = Fleet::new((0..backends).map(spec).collect(), config, None);
     let pool = Arc::clone(fleet.pool("m").expect("a bench needs a pool"));
     let mut router = Router::new(1);
-    let request = RequestShape { prompt_tokens: 500, now: Instant::from_nanos(1_000_000) };
+    let request =
+        RequestShape { prompt_tokens: 500, ..RequestShape::typical(Instant::from_nanos(1_000_000)) };
     move || {
         black_box(router.pick(&pool, black_box(&request), &[], &fleet.config).is_ok());
     }

@@ -68,7 +68,7 @@ fn a_pick_allocates_nothing() {
         let fleet = Fleet::new(specs, Config { policy, ..Config::default() }, None);
         let pool = Arc::clone(fleet.pool("m").unwrap());
         let mut router = Router::new(1);
-        let request = RequestShape { prompt_tokens: 100, now: Instant::ORIGIN };
+        let request = RequestShape { prompt_tokens: 100, ..RequestShape::typical(Instant::ORIGIN) };
         let mut pick = |tried: &[usize]| drop(router.pick(&pool, &request, tried, &fleet.config).unwrap());
         pick(&[]);
         let before = allocations();

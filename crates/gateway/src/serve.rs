@@ -17,7 +17,7 @@ use crate::client_io::Watched;
 use crate::core::Core;
 use crate::head;
 use crate::house::Settings;
-use crate::openai::{error, models, peek};
+use crate::openai::{error, models};
 use crate::route::{Route, route};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -120,7 +120,7 @@ async fn admit(
         return Err(ServeError::invalid("the request holds a NUL byte, which neither HTTP nor JSON allows"));
     }
     let received = core.clock.now();
-    let peeked = peek::peek(kind, &body, &settings.config.requests, None)?;
+    let peeked = core.peek(kind, &body, settings)?;
     let patience = head.read_timeout.or(head.timeout);
     let envelope = Envelope {
         id: id.get_or_insert_with(|| core.new_id()).clone(),

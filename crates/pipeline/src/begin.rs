@@ -107,7 +107,14 @@ fn may_go_on(job: &Job, ended: &Ended, sent: u64, tried: usize, now: Instant) ->
 
 fn dispatch(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
     let now = job.core.clock.now();
-    let shape = RequestShape { prompt_tokens: job.request.envelope.prompt_tokens, now };
+    let expected_output = job.lane.pool.learned.expected_output(now);
+    let limit = job.request.envelope.max_tokens.unwrap_or(u32::MAX);
+    let shape = RequestShape {
+        prompt_tokens: job.request.envelope.prompt_tokens,
+        expected_output: expected_output.min(limit),
+        blocks: &job.request.envelope.blocks,
+        now,
+    };
     let config = &job.held.snapshot.fleet.config;
     let dispatched = job.core.router.borrow_mut().pick(&job.lane.pool, &shape, tried, config)?;
     job.held.meter.dispatched(now);

@@ -17,6 +17,10 @@ pub struct Config {
     pub max_ejection: Duration,
     /// Share of a pool that must be in service; below it, ejections are ignored.
     pub panic_threshold: f64,
+    /// Blocks of prompts of which it is remembered who has them.
+    pub prefix_blocks: u64,
+    /// Seconds that a dollar is worth when backends with prices are compared.
+    pub seconds_per_dollar: f64,
 }
 
 impl Default for Config {
@@ -27,6 +31,8 @@ impl Default for Config {
             base_ejection: Duration::from_secs(1),
             max_ejection: Duration::from_secs(5),
             panic_threshold: 0.5,
+            prefix_blocks: 1 << 20,
+            seconds_per_dollar: 20.0,
         }
     }
 }
@@ -50,6 +56,16 @@ impl Section for Config {
              at once is rarely the backends' fault.",
         );
         keys.decimal(key, 0.0..=1.0, &mut self.panic_threshold);
+        let key = Key::new(
+            "prefix_blocks",
+            "Blocks of about 128 prompt tokens of which it is remembered which backends have them cached; some 50 bytes each.",
+        );
+        keys.number(key, 1_024..=1 << 28, &mut self.prefix_blocks);
+        let key = Key::new(
+            "seconds_per_dollar",
+            "Seconds of waiting that a dollar is worth when backends with prices are compared; 0 lets money not count.",
+        );
+        keys.decimal(key, 0.0..=1e6, &mut self.seconds_per_dollar);
         if self.max_ejection < self.base_ejection {
             keys.wrong("max_ejection_ms", "is below base_ejection_ms".into());
         }

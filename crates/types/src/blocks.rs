@@ -27,7 +27,16 @@ pub struct Blocks {
     bytes: u32,
 }
 
+/// No blocks: of a prompt that is too short, or of which nobody asks.
+static NONE: Blocks = Blocks { hashes: None, bytes: 0 };
+
 impl Blocks {
+    /// No blocks.
+    #[must_use]
+    pub fn none() -> &'static Self {
+        &NONE
+    }
+
     /// Blocks with these hashes, of a prompt of so many bytes.
     #[must_use]
     pub fn new(hashes: &[u64], bytes: u32) -> Self {

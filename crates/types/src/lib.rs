@@ -21,7 +21,7 @@ mod time;
 
 pub use answer::{Chunk, Finish, Head, Peeked, Usage};
 pub use backend_spec::{BackendSpec, ServedModel};
-pub use blocks::Blocks;
+pub use blocks::{BLOCK_TOKENS, Blocks};
 pub use clock::{Clock, Sleep, TokioClock};
 pub use error::ServeError;
 pub use keys::{Key, Keys, List, Section};

@@ -18,6 +18,7 @@ mod engine;
 mod executor;
 mod faults;
 mod gaps;
+mod reports;
 mod requests;
 mod runs;
 mod station;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use plimsoll_batching::step::{Limits, Next, Refusal, Sequence, SequenceId};
 use plimsoll_engines::Failure;
 use plimsoll_engines::simulated::{Steps, Tally};
+use plimsoll_routing::Report;
 use plimsoll_types::{Clock, Instant, StepTime};
 
 use super::clock::Face;
@@ -152,6 +153,18 @@ impl Station {
     /// How long the way to a gateway is, one way.
     pub(super) fn way(&self, gateway: usize) -> Duration {
         self.links[gateway].way
+    }
+
+    /// How loaded it is, as its metrics would say; nothing if it cannot be reached.
+    pub(super) fn report(&self) -> Option<Report> {
+        let steps = self.steps.borrow();
+        let (scheduler, small) = (steps.scheduler(), |count: usize| u32::try_from(count).unwrap_or(u32::MAX));
+        let kv = scheduler.kv();
+        self.reachable.get().then(|| Report {
+            waiting: Some(small(scheduler.waiting())),
+            running: Some(small(scheduler.running())),
+            kv_used: Some((kv.capacity() - kv.free()) as f32 / kv.capacity() as f32),
+        })
     }
 
     /// Whether it can be reached.
