@@ -22,6 +22,7 @@ mod meter;
 mod metrics;
 mod pipeline;
 mod retry;
+mod room;
 mod shared;
 mod sweeper;
 mod token_stream;

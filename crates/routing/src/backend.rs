@@ -11,7 +11,7 @@ use crate::load::Share;
 use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
 use crate::speed::Speed;
-use crate::{Conditions, Cost, Load, Outlier, Pace, RequestShape, Service};
+use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Service};
 
 /// Tokens that memory holds where nobody said: an 8B model on a GPU of 40 GB.
 const UNKNOWN_KV_TOKENS: u32 = 150_000;
@@ -131,10 +131,22 @@ impl Backend {
         self.outlier.service(now)
     }
 
-    /// Whether it has room for one more request.
+    /// Whether it is below its line, so that `request` may go there: what it has got and not read, what its memory holds,
+    /// and how many requests. One that is idle takes any request.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.load.in_flight() < self.spec.max_in_flight
+    pub fn has_room(&self, request: &RequestShape<'_>, config: &Config) -> bool {
+        let in_flight = self.load.in_flight();
+        if in_flight == 0 {
+            return self.spec.max_in_flight > 0;
+        }
+        let unread = config.line_prompt_tokens == 0 || self.load.queued_tokens() < config.line_prompt_tokens;
+        in_flight < self.spec.max_in_flight && unread && self.has_memory(request, config)
+    }
+
+    fn has_memory(&self, request: &RequestShape<'_>, config: &Config) -> bool {
+        let (Some(room), true) = (self.spec.kv_tokens, config.line_kv_share > 0.0) else { return true };
+        let needed = self.load.context() + u64::from(request.prompt_tokens + request.expected_output);
+        needed as f64 <= f64::from(room) * config.line_kv_share
     }
 
     /// It asked to be left alone for `wait`.

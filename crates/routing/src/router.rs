@@ -60,17 +60,17 @@ impl Router {
     ) -> Result<Dispatched, PickError> {
         let conditions = pool.conditions(request.now, config);
         let round = Round::of(pool.members.len(), &mut self.rng);
-        if let Some(probe) = due_for_probation(&pool.members, round, tried, request.now) {
+        if let Some(probe) = due_for_probation(&pool.members, round, tried, (request, config)) {
             return Ok(dispatch(pool, probe, request, ((&conditions, 0), true)));
         }
         let everywhere = self.look_up(pool, request);
-        self.choose(&pool.members, round, (tried, request.now), config);
+        self.choose(&pool.members, round, (tried, request), config);
         if self.chosen.is_empty() && !round.is_whole() {
             // Whoever can serve it is found, be there only one.
-            self.choose(&pool.members, Round::whole(pool.members.len()), (tried, request.now), config);
+            self.choose(&pool.members, Round::whole(pool.members.len()), (tried, request), config);
         }
         if !round.is_whole() {
-            self.add_owners(pool, tried, request.now);
+            self.add_owners(pool, tried, (request, config));
         }
         let chosen = (self.chosen.len() < pool.members.len()).then_some(self.chosen.as_slice());
         let cached = Cached { everywhere, by_slot: &self.cached };
@@ -105,12 +105,12 @@ impl Router {
     }
 
     /// Of a large pool, those that have the prompt cached are candidates too, whomever the round came by.
-    fn add_owners(&mut self, pool: &Pool, tried: &[usize], now: Instant) {
+    fn add_owners(&mut self, pool: &Pool, tried: &[usize], (request, config): (&RequestShape<'_>, &Config)) {
         for slot in &self.owners {
             let Some(index) = pool.member_in(*slot as usize) else { continue };
             let member = &pool.members[index];
-            if member.service(now) == Service::Open
-                && usable(member, tried)
+            if member.service(request.now) == Service::Open
+                && usable(member, tried, request, config)
                 && !self.chosen.contains(&(index as u32))
             {
                 self.chosen.push(index as u32);
@@ -124,25 +124,32 @@ impl Router {
         &mut self,
         members: &[Arc<Backend>],
         round: Round,
-        (tried, now): (&[usize], Instant),
+        (tried, request): (&[usize], &RequestShape<'_>),
         config: &Config,
     ) {
+        let now = request.now;
+        let usable = |member: &Backend| usable(member, tried, request, config);
         self.chosen.clear();
-        let mut open = 0_u32;
+        let (mut open, mut full) = (0_u32, 0_u32);
         for index in round.indices() {
             let member = &members[index];
             let in_service = member.outlier.service(now) == Service::Open;
             open += u32::from(in_service);
-            if in_service && member.service(now) == Service::Open && usable(member, tried) {
-                self.chosen.push(index as u32);
+            if in_service && member.service(now) == Service::Open {
+                if usable(member) {
+                    self.chosen.push(index as u32);
+                } else {
+                    full += u32::from(!tried.contains(&member.slot));
+                }
             }
         }
         let panic = f64::from(open) < config.panic_threshold * round.looked_at as f64;
-        if panic || self.chosen.is_empty() {
+        // Where those in service are merely full, the request waits for them: it is not sent to those that fail.
+        if panic || (self.chosen.is_empty() && full == 0) {
             // Where all asked to be left alone, each still gets one request at a time: it may know better by now.
             let alone =
                 |member: &Backend| member.pushback_left(now).is_zero() || member.load.in_flight() == 0;
-            let free = |index: &usize| usable(&members[*index], tried) && alone(&members[*index]);
+            let free = |index: &usize| usable(&members[*index]) && alone(&members[*index]);
             self.chosen.clear();
             self.chosen.extend(round.indices().filter(free).map(|index| index as u32));
         }
@@ -195,18 +202,25 @@ fn dispatch(
     Dispatched::new(&pool.members[member], pool, request, known, probe)
 }
 
-fn usable(member: &Backend, tried: &[usize]) -> bool {
-    member.has_room() && !tried.contains(&member.slot)
+fn usable(member: &Backend, tried: &[usize], request: &RequestShape<'_>, config: &Config) -> bool {
+    !tried.contains(&member.slot) && member.has_room(request, config)
 }
 
 /// A member whose ejection is over and that nobody is trying yet; its one place is taken here. Only a request that
 /// has another try left is sent there: it may well fail.
-fn due_for_probation(members: &[Arc<Backend>], round: Round, tried: &[usize], now: Instant) -> Option<usize> {
+fn due_for_probation(
+    members: &[Arc<Backend>],
+    round: Round,
+    tried: &[usize],
+    (request, config): (&RequestShape<'_>, &Config),
+) -> Option<usize> {
     if !tried.is_empty() {
         return None;
     }
-    let due =
-        |index: &usize| members[*index].service(now) == Service::Probation && members[*index].has_room();
+    let due = |index: &usize| {
+        members[*index].service(request.now) == Service::Probation
+            && members[*index].has_room(request, config)
+    };
     let index = round.indices().find(due)?;
     members[index].outlier.take_probe().then_some(index)
 }
@@ -215,6 +229,9 @@ fn why_nobody(members: &[Arc<Backend>], tried: &[usize], now: Instant) -> PickEr
     let left = || members.iter().filter(|member| !tried.contains(&member.slot));
     if left().next().is_none() {
         return PickError::NobodyLeft;
+    }
+    if left().any(|member| member.service(now) == Service::Open) {
+        return PickError::Full;
     }
     match left().map(|member| member.pushback_left(now)).filter(|wait| !wait.is_zero()).min() {
         Some(wait) => PickError::Pushback(wait),

@@ -191,6 +191,19 @@ pub const BACKEND_EXPECTED_TTFT: Metric = Metric::gauge_of(
     &["backend"],
     "Expected time to first token of a 1,000-token prompt sent to a backend now.",
 );
+/// Requests that are held.
+pub const QUEUE_LENGTH: Metric = Metric::gauge_of(
+    "plimsoll_queue_requests",
+    &["model"],
+    "Requests that wait because every backend of their model is at its line.",
+);
+/// How long requests were held.
+pub const QUEUE_WAIT: Metric = Metric::histogram_of(
+    "plimsoll_queue_wait_seconds",
+    &["model"],
+    TTFT_BUCKETS,
+    "How long a request waited because every backend was at its line; only of those that waited.",
+);
 /// What was cached of prompts, as routing thought.
 pub const PREFIX_TOKENS: Metric = Metric::counter_of(
     "plimsoll_prefix_tokens_total",
@@ -267,6 +280,8 @@ pub const ALL: &[Metric] = &[
     BACKEND_IN_FLIGHT,
     BACKEND_QUEUED_TOKENS,
     BACKEND_EXPECTED_TTFT,
+    QUEUE_LENGTH,
+    QUEUE_WAIT,
     PREFIX_TOKENS,
     TTFT_PREDICTION,
     BACKEND_HEALTHY,

@@ -32,7 +32,7 @@ pub(super) fn answer(house: &House, query: &str) -> Response<Full<Bytes>> {
     let mut ranked: Vec<(f32, Value)> = Vec::new();
     for backend in &pool.members {
         let cost = Cost::of(backend, &request, 0, &conditions);
-        ranked.push((cost.total(), costs(backend, &cost, now)));
+        ranked.push((cost.total(), costs(backend, &cost, backend.has_room(&request, &fleet.config), now)));
     }
     ranked.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     json_of(&json!({
@@ -49,12 +49,12 @@ pub(super) fn answer(house: &House, query: &str) -> Response<Full<Bytes>> {
 }
 
 /// What a request would cost at a backend, by component.
-fn costs(backend: &Backend, cost: &Cost, now: Instant) -> Value {
+fn costs(backend: &Backend, cost: &Cost, room: bool, now: Instant) -> Value {
     let millis = |seconds: f32| f64::from((seconds * 1e6).round()) / 1e3;
     json!({
         "name": backend.spec.name,
         "in_service": backend.service(now) == Service::Open,
-        "has_room": backend.has_room(),
+        "below_its_line": room,
         "cost_ms": millis(cost.total()),
         "expected_ttft_ms": millis(cost.ttft()),
         "of_which_ms": {
