@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).parent
 FILE = HERE / "instructions.csv"
 TOLERANCE = 0.02
 # A step is some thousand times longer than a pick, and no two steps are alike.
-TIMES = {"route_pick": 2_000, "event_read": 1_000, "step_plan": 800, "json_skip": 50}
+TIMES = {"route_pick": 2_000, "event_read": 1_000, "step_plan": 800, "json_skip": 50, "prefix_hash": 200}
 
 
 def build():

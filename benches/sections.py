@@ -59,8 +59,8 @@ def simulator():
         requests = json.loads((folder / "report.json").read_text())["total"]["requests"]
         rows.append(f"| {name} | {requests:,} | {seconds:.1f} | {60 * requests / seconds:,.0f} |")
     text = (
-        "A hundred H200 at some seven tenths of what they can carry: 2,000 requests a second, which read 1,000 tokens and\n"
-        "write 200 in the mean."
+        "A hundred H200 at some seven tenths of what they can carry: 2,000 requests a second, which in the mean read 1,000\n"
+        "tokens and write 200."
     )
     return "benches/results.py simulator", text + "\n\n" + "\n".join(rows)
 
@@ -68,24 +68,26 @@ def simulator():
 def generator():
     """What the load generator can send from one core"""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="plimsoll-results-"))
-    ports = children.free_ports(1)
-    switches = {
-        "plain answers": ("--plain", *overhead_bench.SHORT, "--concurrency", 64),
-        "streams of 128 tokens": ("--prompt-tokens", 66, "--output-tokens", 128, "--concurrency", 64),
+    plain = ("--plain", *overhead_bench.SHORT, "--concurrency", 64)
+    stream = ("--prompt-tokens", 66, "--output-tokens", 128, "--concurrency")
+    # Milliseconds between the tokens of the answerer, what is asked, what is counted.
+    cases = {
+        "plain answers, 64 clients, each request": (0, plain, "requests"),
+        "64 streams as fast as they come, each token": (0, (*stream, 64), "output_tokens"),
+        "1,000 streams, 20 ms between tokens, each token": (20, (*stream, 1_000), "output_tokens"),
     }
     rows = ["| | CPU µs | a second of one core |", "|---|--:|--:|"]
-    with children.Child("answerer", [children.built(overhead_bench.ANSWERER), "--ports", ports[0]], folder) as answerer:
-        url = f"http://127.0.0.1:{ports[0]}"
-        answerer.wait_for(f"{url}/open")
-        for name, arguments in switches.items():
-            before = used()
-            arguments = [*arguments, "--model", "m", "--duration", 5, "--json", folder / "report.json", "--quiet"]
-            children.plimsoll("load", url, *arguments)
-            total = json.loads((folder / "report.json").read_text())["total"]
-            what, count = ("request", total["requests"]) if "plain" in name else ("token", total["output_tokens"])
-            cpu = (used() - before) / count
-            rows.append(f"| {name}, each {what} | {1e6 * cpu:.1f} | {1 / cpu:,.0f} |")
-    text = "`plimsoll load` in a closed loop of 64 clients; the report is part of the time."
+    for name, (interval, switches, counted) in cases.items():
+        port = children.free_ports(1)[0]
+        command = [children.built(overhead_bench.ANSWERER), "--ports", port, "--interval-ms", interval]
+        with children.Child("answerer", command, folder) as answerer:
+            url = f"http://127.0.0.1:{port}"
+            answerer.wait_for(f"{url}/open")
+            before, file = used(), folder / "report.json"
+            children.plimsoll("load", url, *switches, "--model", "m", "--duration", 5, "--json", file, "--quiet")
+            cpu = (used() - before) / json.loads(file.read_text())["total"][counted]
+        rows.append(f"| {name} | {1e6 * cpu:.1f} | {1 / cpu:,.0f} |")
+    text = "CPU time of `plimsoll load` in a closed loop, its report included."
     return "benches/results.py generator", text + "\n\n" + "\n".join(rows)
 
 
@@ -133,6 +135,7 @@ def scenario(name):
         # A line that begins with a word begins another metric, and a row of the same one with spaces.
         if line and not line.startswith(" "):
             keeps = line.startswith(("TTFT", "published", name))
+            kept += [""] * line.startswith("published")
         if keeps:
             kept.append(line)
     return f"plimsoll simulate {name}", "```text\n" + "\n".join(kept) + "\n```"
@@ -148,7 +151,61 @@ def mooncake():
     return scenario("mooncake-fig5")
 
 
+def routing():
+    """The default policy beside others, where its traces are there"""
+    mooncake = children.plimsoll("simulate", "mooncake-fig5", "--show").replace("speed_sigma: 0}", "speed_sigma: 0.3}")
+    six = mooncake.replace("count: 8", "count: 6")
+    files = {
+        "Mooncake conversations, 8 backends": mooncake,
+        "Mooncake conversations, 6 backends": six,
+        "the same before 4 gateways, reports each second": f"{six}gateways: [{{count: 4}}]\nreports_ms: 1000\n",
+    }
+    names = ("azure-conversation", "azure-code", "three-regions", "mixed-gpus", "many-gateways")
+    files |= {name: children.plimsoll("simulate", name, "--show") for name in names}
+    metrics = ("TTFT mean", "TTFT p99", "E2E mean", "attainment", "cache hit", "dollars")
+    rows = ["| | policy | " + " | ".join(metrics) + " |", "|---|---|" + "--:|" * len(metrics)]
+    for name, text in files.items():
+        rows += compared(name, text, metrics)
+    how = (
+        "Means over five seeds, GPUs off from their table by a lognormal factor (\u03c3 0.3), prompts by another (\u03c3 0.2).\n"
+        "Below a mean its ratio to `power_of_two` with 95 % confidence, seed by seed."
+    )
+    return "benches/results.py routing", f"{how}\n\n" + "\n".join(rows)
+
+
+def compared(name, text, metrics):
+    """The rows of one scenario: three policies, and what each came to."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="plimsoll-results-"))
+    (folder / "scenario.yaml").write_text(text)
+    # Policies differ as much as they do with nothing dearer: the first is what the others are held against.
+    switches = ("--policies", "power_of_two,least_tokens,expected_cost", "--seeds", 5, "--json", folder / "report.json")
+    try:
+        children.plimsoll("simulate", folder / "scenario.yaml", *switches)
+    except RuntimeError as error:
+        if "no trace" in str(error):
+            raise Skipped(f"{error} (PLIMSOLL_TRACES names the folder of traces)") from error
+        raise
+    rows = []
+    for policy in json.loads((folder / "report.json").read_text())["policies"]:
+        scores = {score["metric"]: score for score in policy["scores"]}
+        cells = [cell(scores.get(metric)) for metric in metrics]
+        rows.append(f"| {name} | `{policy['policy']}` | " + " | ".join(cells) + " |")
+        name = ""
+    return rows
+
+
+def cell(score):
+    """A mean, and how it differs from the first policy's."""
+    if score is None:
+        return ""
+    mean, change = score["mean"], score["change"]
+    shown = f"{100 * mean:.1f} %" if score["metric"] in ("attainment", "cache hit") else f"{mean:.3g}"
+    if not change or change.get("scale") == "difference" or score["metric"] in ("attainment", "cache hit"):
+        return shown
+    return f"{shown}<br>\u00d7{change['change']:.2f} ({change['low']:.2f}\u2013{change['high']:.2f})"
+
+
 ALL = {
     section.__name__: section
-    for section in (overhead, life, simulator, generator, pieces, instructions, theory, mooncake)
+    for section in (overhead, life, simulator, generator, pieces, instructions, theory, mooncake, routing)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use plimsoll_engines::{Call, simulated};
-use plimsoll_types::{Clock, Envelope, Instant, Kind, Request, Text, TokioClock};
+use plimsoll_types::{Blocks, Clock, Envelope, Instant, Kind, Request, Text, TokioClock};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -32,6 +32,7 @@ fn request() -> Request {
         stream: true,
         ask_usage: None,
         prompt_tokens: 0,
+        blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
         deadline: None,

@@ -6,16 +6,17 @@
 //! ```
 
 use plimsoll_batching::step::Admission;
-use plimsoll_benches::subject::{Batch, body, chat_event, json_skip, pick};
+use plimsoll_benches::subject::{Batch, body, chat_event, json_skip, pick, prefix_hash};
 
 type Subject = (&'static str, fn() -> Box<dyn FnMut()>);
 
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 6] = [
     ("route_pick/power_of_two/32", || Box::new(pick("power_of_two", 32))),
     ("event_read/chat", || Box::new(chat_event())),
     ("step_plan/while_it_fits/256", || step(Admission::WhileItFits)),
     ("step_plan/future_peak/256", || step(Admission::FuturePeak)),
     ("json_skip/32 KiB", || Box::new(json_skip(body(32 << 10)))),
+    ("prefix_hash/32 KiB", || Box::new(prefix_hash(32 << 10))),
 ];
 
 fn step(admission: Admission) -> Box<dyn FnMut()> {

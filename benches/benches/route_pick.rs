@@ -4,9 +4,9 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use plimsoll_benches::subject::pick;
 
 fn route_pick(c: &mut Criterion) {
-    for policy in ["power_of_two", "round_robin", "least_in_flight"] {
+    for policy in ["expected_cost", "power_of_two", "round_robin", "least_in_flight"] {
         let mut group = c.benchmark_group(format!("route_pick/{policy}"));
-        for backends in [2, 32, 1_024] {
+        for backends in [2, 32, 512, 10_000] {
             group.bench_function(BenchmarkId::from_parameter(backends), |b| b.iter(pick(policy, backends)));
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
 use plimsoll_engines::event;
 use plimsoll_engines::json::Scanner;
+use plimsoll_routing::affinity::{Cache, Index};
 use plimsoll_routing::{Config, Fleet, RequestShape, Router};
+use plimsoll_types::blocks::{self, Chain};
 use plimsoll_types::{BackendSpec, Instant, Kind, ServedModel};
 
 /// An event of a chat, as vLLM writes it.
@@ -32,7 +34,8 @@ pub fn pick(policy: &'static str, backends: usize) -> impl FnMut() {
     let fleet = Fleet::new((0..backends).map(spec).collect(), config, None);
     let pool = Arc::clone(fleet.pool("m").expect("a bench needs a pool"));
     let mut router = Router::new(1);
-    let request = RequestShape { prompt_tokens: 500, now: Instant::from_nanos(1_000_000) };
+    let request =
+        RequestShape { prompt_tokens: 500, ..RequestShape::typical(Instant::from_nanos(1_000_000)) };
     move || {
         black_box(router.pick(&pool, black_box(&request), &[], &fleet.config).is_ok());
     }
@@ -59,6 +62,77 @@ pub fn body(prompt: usize) -> Vec<u8> {
 pub fn json_skip(body: Vec<u8>) -> impl FnMut() {
     move || {
         black_box(Scanner::new(black_box(&body)).skip().is_ok());
+    }
+}
+
+/// A prompt hashed, and looked up in the index of a busy fleet.
+pub fn prefix_hash(prompt: usize) -> impl FnMut() {
+    let mut prefixes = Prefixes::new(prompt, 1 << 16);
+    move || {
+        black_box(prefixes.hash() + prefixes.look_up());
+    }
+}
+
+/// An index of a busy fleet, and a prompt of which three backends have some: all of it, half, and the first block. The
+/// first quarter is everywhere.
+pub struct Prefixes {
+    /// What is where.
+    pub index: Arc<Index>,
+    /// Of each backend.
+    pub caches: Vec<Cache>,
+    prompt: Vec<u8>,
+    hashes: Vec<u64>,
+}
+
+impl Prefixes {
+    /// With a prompt of so many bytes, among so many blocks of others.
+    ///
+    /// # Panics
+    /// If there is no room in the index.
+    #[must_use]
+    pub fn new(prompt: usize, others: usize) -> Self {
+        let index = Index::new(2 * others);
+        let join = |slot| index.join(slot, others / 16).expect("there is a seat");
+        let caches: Vec<Cache> = (0..16).map(join).collect();
+        let mut number = 0_u64;
+        for cache in &caches {
+            let other = std::iter::repeat_with(|| {
+                number += 1;
+                number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            });
+            let other: Vec<u64> = other.take(others / 16 - 64).collect();
+            other.chunks(64).for_each(|blocks| {
+                cache.insert(blocks, Instant::ORIGIN);
+            });
+        }
+        let prompt: Vec<u8> = (0..prompt).map(|at| (at * 31 % 251) as u8).collect();
+        let mut prefixes = Self { index, caches, prompt, hashes: Vec::new() };
+        prefixes.hash();
+        let all = prefixes.hashes.len();
+        for (cache, depth) in prefixes.caches.iter().zip([all, all / 2, 1].into_iter().chain([all / 4; 13])) {
+            cache.insert(&prefixes.hashes[..depth], Instant::ORIGIN);
+        }
+        prefixes
+    }
+
+    /// Hashes the prompt; gives the number of its blocks.
+    pub fn hash(&mut self) -> usize {
+        let mut chain = Chain::new(blocks::seed(&[b"model"]), &mut self.hashes);
+        chain.add(black_box(&self.prompt));
+        self.hashes.len()
+    }
+
+    /// Looks up who has how much of it; gives the sum.
+    pub fn look_up(&mut self) -> usize {
+        let mut sum = 0;
+        let everywhere =
+            self.index.matched(black_box(&self.hashes), Instant::ORIGIN, |_, depth| sum += depth);
+        sum + everywhere
+    }
+
+    /// Notes that it was sent to the backend that has it.
+    pub fn insert(&mut self) -> usize {
+        self.caches[0].insert(black_box(&self.hashes), Instant::ORIGIN)
     }
 }
 

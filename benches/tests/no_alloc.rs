@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
+use plimsoll_benches::subject::Prefixes;
 use plimsoll_engines::{Engine, openai};
 use plimsoll_pipeline::{Flow, Pipeline, Shared, Snapshot, TokenStream};
 use plimsoll_routing::{Config, Fleet, RequestShape, Router};
-use plimsoll_types::{BackendSpec, Clock, Envelope, Instant, Kind, Request, ServedModel, Text, TokioClock};
+use plimsoll_types::{
+    BackendSpec, Blocks, Clock, Envelope, Instant, Kind, Request, ServedModel, Text, TokioClock,
+};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -65,7 +68,7 @@ fn a_pick_allocates_nothing() {
         let fleet = Fleet::new(specs, Config { policy, ..Config::default() }, None);
         let pool = Arc::clone(fleet.pool("m").unwrap());
         let mut router = Router::new(1);
-        let request = RequestShape { prompt_tokens: 100, now: Instant::ORIGIN };
+        let request = RequestShape { prompt_tokens: 100, ..RequestShape::typical(Instant::ORIGIN) };
         let mut pick = |tried: &[usize]| drop(router.pick(&pool, &request, tried, &fleet.config).unwrap());
         pick(&[]);
         let before = allocations();
@@ -75,6 +78,18 @@ fn a_pick_allocates_nothing() {
         }
         assert_eq!(allocations() - before, 0, "{policy}");
     }
+}
+
+#[test]
+fn a_prompt_is_hashed_and_looked_up_without_allocating() {
+    let mut prefixes = Prefixes::new(32 << 10, 1 << 14);
+    let mut round = || prefixes.hash() + prefixes.look_up() + prefixes.insert();
+    let first = round();
+    let before = allocations();
+    for _ in 0..1_000 {
+        assert_eq!(round(), first);
+    }
+    assert_eq!(allocations() - before, 0);
 }
 
 #[test]
@@ -166,6 +181,7 @@ fn request(received: Instant) -> Request {
         stream: true,
         ask_usage: None,
         prompt_tokens: 10,
+        blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
         deadline: None,

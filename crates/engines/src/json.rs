@@ -47,6 +47,32 @@ pub enum Next {
     Null,
 }
 
+/// Who is shown what a value holds, in the order of the text. Depth is how many objects and arrays are open, those
+/// around the value not counted.
+pub trait Visit {
+    /// A key, with the scanner at its value.
+    ///
+    /// # Errors
+    ///
+    /// What ends the walk.
+    fn key(&mut self, scanner: &Scanner<'_>, key: &Str, depth: u32) -> Result<(), JsonError>;
+
+    /// An object or an array has begun, which `depth` counts.
+    fn open(&mut self, depth: u32);
+
+    /// A string, a number or a word, and where it stands, quotes included.
+    fn scalar(&mut self, at: Range<usize>, depth: u32);
+}
+
+/// Nobody wants to see anything.
+impl Visit for () {
+    fn key(&mut self, _: &Scanner<'_>, _: &Str, _: u32) -> Result<(), JsonError> {
+        Ok(())
+    }
+    fn open(&mut self, _: u32) {}
+    fn scalar(&mut self, _: Range<usize>, _: u32) {}
+}
+
 /// A position in JSON text.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {
@@ -209,7 +235,7 @@ impl<'a> Scanner<'a> {
     ///
     /// Where it is malformed or nested deeper than [`MAX_DEPTH`].
     pub fn skip(&mut self) -> Result<Range<usize>, JsonError> {
-        self.skip_with(&mut |_, _| Ok(()))
+        self.skip_with(&mut ())
     }
 
     /// As [`skip`](Self::skip), for those who do not want to know where it stands.
@@ -221,19 +247,17 @@ impl<'a> Scanner<'a> {
         self.skip().map(|_| ())
     }
 
-    /// As [`skip`](Self::skip), showing `visit` each key inside the value, with the scanner at the key's value.
+    /// As [`skip`](Self::skip), showing `visit` what the value holds.
     ///
     /// # Errors
     ///
     /// As [`skip`](Self::skip), and what `visit` says.
-    pub fn skip_with(
-        &mut self,
-        visit: &mut dyn FnMut(&Self, &Str) -> Result<(), JsonError>,
-    ) -> Result<Range<usize>, JsonError> {
+    pub fn skip_with<V: Visit>(&mut self, visit: &mut V) -> Result<Range<usize>, JsonError> {
         let kind = self.kind()?;
         let from = self.at;
         if !matches!(kind, Next::Object | Next::Array) {
             self.scalar(kind)?;
+            visit.scalar(from..self.at, 0);
             return Ok(from..self.at);
         }
         // One bit a level, set for an object.
@@ -248,14 +272,19 @@ impl<'a> Scanner<'a> {
                     levels = levels << 1 | u64::from(kind == Next::Object);
                     depth += 1;
                     self.at += 1;
+                    visit.open(depth);
                     self.space();
                     let close = if levels & 1 == 1 { b'}' } else { b']' };
                     if self.text.get(self.at) != Some(&close) {
-                        self.member(levels, visit)?;
+                        self.member(levels, depth, visit)?;
                         continue;
                     }
                 }
-                kind => self.scalar(kind)?,
+                kind => {
+                    let begins = self.at;
+                    self.scalar(kind)?;
+                    visit.scalar(begins..self.at, depth);
+                }
             }
             // Here a value has ended; containers may end with it.
             loop {
@@ -264,7 +293,7 @@ impl<'a> Scanner<'a> {
                     Some(b',') => {
                         self.at += 1;
                         self.space();
-                        self.member(levels, visit)?;
+                        self.member(levels, depth, visit)?;
                         break;
                     }
                     Some(b'}') if levels & 1 == 1 => {}
@@ -282,11 +311,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes to the value of the next member: past its key, in an object.
-    fn member(
-        &mut self,
-        levels: u64,
-        visit: &mut dyn FnMut(&Self, &Str) -> Result<(), JsonError>,
-    ) -> Result<(), JsonError> {
+    fn member<V: Visit>(&mut self, levels: u64, depth: u32, visit: &mut V) -> Result<(), JsonError> {
         if levels & 1 == 0 {
             return Ok(());
         }
@@ -294,7 +319,7 @@ impl<'a> Scanner<'a> {
         self.space();
         self.expect(b':', "expected a colon after the key")?;
         self.space();
-        visit(self, &key)
+        visit.key(self, &key, depth)
     }
 
     /// Checks that nothing but white space is left.

@@ -21,6 +21,7 @@ mod http1;
 mod http2;
 mod io;
 pub mod json;
+pub mod kv_events;
 mod metrics;
 pub mod openai;
 mod outgoing;

@@ -44,5 +44,5 @@ mod tests;
 pub use backend::Simulated;
 pub use fleet::{CHAT_MODEL, EMBEDDING_MODEL, Member, embedded, members};
 pub use steps::{Steps, Tally};
-pub use table::{GpuModel, gpu_model, gpu_models};
+pub use table::{GpuModel, gpu_model, gpu_models, known_gpu_models};
 pub use tokens::count as count_tokens;

@@ -1,5 +1,7 @@
 //! The operators' port: metrics, health, the fleet, reload, drain.
 
+mod explain;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use plimsoll_routing::{Backend, RequestShape, Service};
+use plimsoll_routing::{Backend, Conditions, RequestShape, Service};
 use plimsoll_telemetry::Exporter;
 use plimsoll_types::Instant;
 use serde_json::{Value, json};
@@ -68,6 +70,9 @@ impl Admin {
             (&Method::GET, "/livez" | "/healthz") => text(StatusCode::OK, "ok\n"),
             (&Method::GET, "/readyz") => self.ready(),
             (&Method::GET, "/fleet") => json_of(&self.fleet()),
+            (&Method::GET, "/explain") => {
+                explain::answer(&self.house, request.uri().query().unwrap_or_default())
+            }
             (&Method::POST, "/drain") => {
                 self.drain.notify_one();
                 text(StatusCode::ACCEPTED, "draining\n")
@@ -75,7 +80,7 @@ impl Admin {
             (&Method::POST, "/reload") => self.look_at_file(),
             (_, "/drain" | "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n"),
             _ => {
-                let here = "here are /metrics /livez /readyz /fleet, POST /reload and POST /drain\n";
+                let here = "here are /metrics /livez /readyz /fleet /explain?model=NAME, POST /reload and POST /drain\n";
                 text(StatusCode::NOT_FOUND, here)
             }
         }
@@ -140,8 +145,8 @@ fn view(backend: &Backend, now: Instant) -> Value {
         Service::Probation => "probation",
         Service::Ejected => "ejected",
     };
-    // Seconds per token of an unknown backend are those of its pool; one number must do here.
-    let expected = backend.expected_ttft(&RequestShape { prompt_tokens: 1_000, now }, 50e-6);
+    // The pace of an unknown backend is that of its pool; one number must do here.
+    let expected = backend.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
     let models: Vec<&str> = backend.spec.models.iter().map(|model| model.name.as_str()).collect();
     json!({
         "name": backend.spec.name,

@@ -56,7 +56,7 @@ pub(crate) fn publish(house: &House, config: Config, discovered: &Discovered) ->
     engines.keep_those_of(&snapshot.fleet);
     let (settings, specs) = settings(config, &engines, (discovered, epoch(&*house.clock)))?;
     let fleet = Fleet::new(specs, settings.config.routing.clone(), Some(&snapshot.fleet));
-    let next = Snapshot::new(fleet, settings.config.pipeline.clone());
+    let next = Snapshot::after(Some(&snapshot), fleet, settings.config.pipeline.clone());
     house.settings.store(Arc::new(settings));
     for backend in &snapshot.fleet.backends {
         if !next.fleet.backends.iter().any(|kept| kept.slot == backend.slot) {

@@ -1,17 +1,19 @@
 //! One core: a single-threaded runtime with its own pipeline and its own connections to backends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use arc_swap::Guard;
+use bytes::Bytes;
 use plimsoll_engines::{Answer, Call, Engine, Failure};
 use plimsoll_pipeline::{MakeEngine, Pipeline};
 use plimsoll_routing::Backend;
+use plimsoll_routing::policy::knows_prefixes;
 use plimsoll_telemetry::{Gauge, catalog};
-use plimsoll_types::{Chunk, Clock, Head, ServeError, Text};
+use plimsoll_types::{Chunk, Clock, Head, Kind, ServeError, Text};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -19,6 +21,8 @@ use crate::connection::serve_connection;
 use crate::house::{House, Settings};
 use crate::janitor::Janitor;
 use crate::openai::error::shape;
+use crate::openai::peek::{Peeked, peek};
+use crate::openai::prompt::Prompt;
 
 /// What the tasks of one core share.
 pub(crate) struct Core {
@@ -27,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) janitor: Rc<Janitor>,
     pub(crate) clock: Arc<dyn Clock>,
     ids: Cell<u64>,
+    /// Where the beginning of a prompt is gathered.
+    prompt: RefCell<Prompt>,
     id_prefix: u64,
 }
 
@@ -70,11 +76,26 @@ impl Core {
         let pipeline =
             Pipeline::new(Arc::clone(&house.shared), Arc::clone(&clock), make_engine(&house), (seed, cores));
         let janitor = Janitor::start(&clock, &house);
-        Rc::new(Self { house, pipeline, janitor, clock, ids: Cell::new(0), id_prefix: seed })
+        Rc::new(Self {
+            house,
+            pipeline,
+            janitor,
+            clock,
+            ids: Cell::new(0),
+            prompt: RefCell::default(),
+            id_prefix: seed,
+        })
     }
 
     pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
         self.house.settings()
+    }
+
+    /// Reads what the way through the house needs of a body, and what its prompt begins with if the policy goes by that.
+    pub(crate) fn peek(&self, kind: Kind, body: &Bytes, settings: &Settings) -> Result<Peeked, ServeError> {
+        let mut prompt = self.prompt.borrow_mut();
+        let wanted = knows_prefixes(settings.config.routing.policy).then_some(&mut *prompt);
+        peek(kind, body, &settings.config.requests, wanted)
     }
 
     /// A request id that no other request of this process has.
@@ -161,13 +182,13 @@ mod tests {
     use super::*;
     use crate::{assemble, config};
     use bytes::Bytes;
-    use plimsoll_types::{BackendSpec, Envelope, Instant, Kind, Request, TokioClock};
+    use plimsoll_types::{BackendSpec, Blocks, Envelope, Instant, Kind, Request, TokioClock};
     use std::task::Waker;
 
     #[test]
     fn a_backend_that_left_the_fleet_cannot_be_reached_and_nothing_panics() {
         let house = assemble::house(config::Config::default(), Arc::new(TokioClock::start())).unwrap();
-        let left = Backend::new(99, BackendSpec { name: "left".into(), ..BackendSpec::default() });
+        let left = Backend::new(99, BackendSpec { name: "left".into(), ..BackendSpec::default() }, None);
         let envelope = Envelope {
             id: Text::from_static("id"),
             protocol: plimsoll_types::Protocol::Http,
@@ -177,6 +198,7 @@ mod tests {
             stream: false,
             ask_usage: None,
             prompt_tokens: 1,
+            blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
             deadline: None,

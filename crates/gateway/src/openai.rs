@@ -3,4 +3,5 @@
 pub(crate) mod error;
 pub(crate) mod models;
 pub(crate) mod peek;
+pub(crate) mod prompt;
 pub(crate) mod sse;

@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::grpc;
 use crate::head;
 use crate::house::Settings;
-use crate::openai::{error, models, peek};
+use crate::openai::{error, models};
 use crate::route::{Route, route};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -130,7 +130,7 @@ async fn admit(
         return Err(ServeError::invalid("the request holds a NUL byte, which neither HTTP nor JSON allows"));
     }
     let received = core.clock.now();
-    let peeked = peek::peek(kind, &body, &settings.config.requests)?;
+    let peeked = core.peek(kind, &body, settings)?;
     let patience = head.read_timeout.or(head.timeout);
     let envelope = Envelope {
         id: id.get_or_insert_with(|| core.new_id()).clone(),
@@ -141,6 +141,7 @@ async fn admit(
         stream: peeked.stream,
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
+        blocks: peeked.blocks,
         max_tokens: peeked.max_tokens,
         tenant,
         deadline: patience.filter(|_| !peeked.stream).map(|patience| received + patience),

@@ -181,6 +181,6 @@ async fn times_are_measured_where_there_is_something_to_measure() {
         let metric = format!("plimsoll_{name}_seconds_count");
         assert_eq!(gateway.of_model(&metric, &[]).await, count, "{name}");
     }
-    let picks = [("policy", "power_of_two"), ("backend", backends.names[0].as_str())];
+    let picks = [("policy", "expected_cost"), ("backend", backends.names[0].as_str())];
     assert_eq!(gateway.of_model("plimsoll_picks_total", &picks).await, 1.0);
 }

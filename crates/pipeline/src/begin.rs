@@ -1,6 +1,9 @@
 //! From an admitted request to the first token: attempts, until one gives a beginning or trying makes no more sense.
 
+use std::future::poll_fn;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use plimsoll_engines::Call;
@@ -11,6 +14,7 @@ use std::sync::Arc;
 
 use crate::attempt::{self, Begun, Ended, Limits};
 use crate::meter::Meter;
+use crate::room::Room;
 use crate::shared::{Lane, Permit};
 use crate::sweeper::Watched;
 use crate::{Config, Pipeline, Snapshot};
@@ -19,6 +23,8 @@ use crate::{Config, Pipeline, Snapshot};
 const MAX_TRIED: usize = 16;
 /// What a token of a plain answer may take, for those that say how many they want.
 const SLOW_TOKEN: Duration = Duration::from_millis(100);
+/// How often the first one that waits looks for room that nobody told of.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// An admitted request and all that was taken for it.
 pub(crate) struct Job {
@@ -39,12 +45,51 @@ pub(crate) struct Held {
 /// An answer that has begun.
 pub(crate) struct Live {
     pub(crate) begun: Begun,
-    pub(crate) dispatched: Dispatched,
+    pub(crate) dispatched: Sent,
     pub(crate) held: Held,
     /// The longest gap that the backend may leave and the caller bears.
     pub(crate) gap: Duration,
     /// When the caller's time for all of it is over.
     pub(crate) deadline: Instant,
+}
+
+/// A request at a backend. When it leaves, whoever waits for room is called.
+pub(crate) struct Sent {
+    dispatched: Dispatched,
+    // After the above: the room is there when it is told of.
+    room: Freed,
+}
+
+struct Freed(Arc<Room>);
+
+impl Sent {
+    fn new(dispatched: Dispatched, lane: &Lane) -> Self {
+        Self { dispatched, room: Freed(Arc::clone(&lane.room)) }
+    }
+
+    /// Its prompt has been read, which is room for another.
+    fn has_begun(&self) {
+        self.room.0.call();
+    }
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.call();
+    }
+}
+
+impl Deref for Sent {
+    type Target = Dispatched;
+    fn deref(&self) -> &Dispatched {
+        &self.dispatched
+    }
+}
+
+impl DerefMut for Sent {
+    fn deref_mut(&mut self) -> &mut Dispatched {
+        &mut self.dispatched
+    }
 }
 
 /// Makes attempts until one begins to answer.
@@ -63,12 +108,17 @@ pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
     }
 }
 
-async fn attempts(job: &mut Job) -> Result<(Begun, Dispatched), ServeError> {
+async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
     let mut tried = SmallVec::<[usize; 4]>::new();
     let (mut sent, mut last) = (0, None);
     loop {
-        let mut dispatched = match dispatch(job, &tried) {
-            Ok(dispatched) => dispatched,
+        let picked = match dispatch(job, &tried) {
+            // Before the first attempt there is time to wait, and nobody is overtaken.
+            Err(PickError::Full) if tried.is_empty() => held(job).await?,
+            picked => picked,
+        };
+        let mut dispatched = match picked {
+            Ok(dispatched) => Sent::new(dispatched, &job.lane),
             Err(error) => return Err(last.map_or_else(|| refused_by(error), Ended::error)),
         };
         tried.push(dispatched.backend.slot);
@@ -108,9 +158,82 @@ fn may_go_on(job: &Job, ended: &Ended, sent: u64, tried: usize, now: Instant) ->
     allowed
 }
 
+/// Waits in the room of the pool until a backend is below its line.
+async fn held(job: &mut Job) -> Result<Result<Dispatched, PickError>, ServeError> {
+    let config = &job.held.snapshot.config;
+    let (clock, since) = (Arc::clone(&job.core.clock), job.core.clock.now());
+    let until = (since + config.max_wait).min(job.request.envelope.deadline.unwrap_or(Instant::NEVER));
+    let Some(place) = job.lane.room.enter(config.max_queued) else { return Ok(Err(PickError::Full)) };
+    let waiting = Waiting::new(&job.lane);
+    let mut look = (until, clock.sleep_until(until));
+    let picked = poll_fn(|cx| {
+        job.held.watch.wake_by(cx);
+        if job.held.watch.cut.get() {
+            return Poll::Ready(Err(ServeError::Draining));
+        }
+        let now = clock.now();
+        if place.is_first(cx) {
+            match pick(job, &[]) {
+                // An ejection that ends and a report that fades call nobody, so the first one looks now and then.
+                Err(PickError::Full) if look.0 <= now || look.0 == until => {
+                    let next = (now + LOOK).min(until);
+                    look = (next, clock.sleep_until(next));
+                }
+                Err(PickError::Full) => {}
+                picked => return Poll::Ready(Ok(picked)),
+            }
+        }
+        if now >= until {
+            return Poll::Ready(Ok(Err(PickError::Full)));
+        }
+        ready!(look.1.as_mut().poll(cx));
+        // The time to look has come, perhaps already: another poll does it.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+    waiting.over(clock.now() - since);
+    picked
+}
+
+/// Counts a request that waits.
+struct Waiting(Arc<Lane>);
+
+impl Waiting {
+    fn new(lane: &Arc<Lane>) -> Self {
+        lane.metrics.waiting.increment(1.0);
+        Self(Arc::clone(lane))
+    }
+
+    fn over(self, waited: Duration) {
+        self.0.metrics.wait.record(waited.as_secs_f64());
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.metrics.waiting.decrement(1.0);
+    }
+}
+
+/// Picks a backend, if nobody waits who would be overtaken.
 fn dispatch(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
+    if tried.is_empty() && !job.lane.room.is_empty() {
+        return Err(PickError::Full);
+    }
+    pick(job, tried)
+}
+
+fn pick(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
     let now = job.core.clock.now();
-    let shape = RequestShape { prompt_tokens: job.request.envelope.prompt_tokens, now };
+    let expected_output = job.lane.pool.learned.expected_output(now);
+    let limit = job.request.envelope.max_tokens.unwrap_or(u32::MAX);
+    let shape = RequestShape {
+        prompt_tokens: job.request.envelope.prompt_tokens,
+        expected_output: expected_output.min(limit),
+        blocks: &job.request.envelope.blocks,
+        now,
+    };
     let config = &job.held.snapshot.fleet.config;
     let dispatched = job.core.router.borrow_mut().pick(&job.lane.pool, &shape, tried, config)?;
     job.held.meter.dispatched(now);
@@ -118,7 +241,7 @@ fn dispatch(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
     Ok(dispatched)
 }
 
-async fn attempt_at(job: &Job, dispatched: &mut Dispatched) -> Result<Begun, Ended> {
+async fn attempt_at(job: &Job, dispatched: &mut Sent) -> Result<Begun, Ended> {
     let (clock, envelope) = (&*job.core.clock, &job.request.envelope);
     let now = clock.now();
     let engine = job.core.engine(&dispatched.backend);
@@ -135,6 +258,7 @@ async fn attempt_at(job: &Job, dispatched: &mut Dispatched) -> Result<Begun, End
     } else {
         dispatched.start();
     }
+    dispatched.has_begun();
     Ok(begun)
 }
 

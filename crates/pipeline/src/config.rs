@@ -7,6 +7,10 @@ use plimsoll_types::{Key, Keys, Section};
 pub struct Config {
     /// Requests that may be served at a time, all cores together.
     pub max_in_flight: u64,
+    /// Requests of one model that may wait while every backend is at its line.
+    pub max_queued: u64,
+    /// How long one may wait.
+    pub max_wait: Duration,
     /// Attempts that one request may make, the first included.
     pub max_attempts: u64,
     /// Second tries allowed for each hundred requests.
@@ -37,6 +41,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_in_flight: 16_384,
+            max_queued: 4_096,
+            max_wait: Duration::from_secs(5),
             max_attempts: 3,
             retry_percent: 20,
             retry_per_second: 10,
@@ -68,6 +74,14 @@ impl Section for Config {
             "Requests served at a time; more are refused with 503 and `Retry-After`.",
         );
         keys.number(key, 1..=10_000_000, &mut self.max_in_flight);
+        let key = Key::new(
+            "max_queued",
+            "Requests of one model that wait, first in first out, while every backend is at its line; more are refused \
+             with 503 and `Retry-After`. 0 lets nobody wait.",
+        );
+        keys.number(key, 0..=1_000_000, &mut self.max_queued);
+        let key = Key::new("max_wait_ms", "How long one may wait there before it is refused.");
+        keys.millis(key, 0..=3_600_000, &mut self.max_wait);
         let key = Key::new("max_attempts", "Attempts that one request may make, each at another backend.");
         keys.number(key, 1..=10, &mut self.max_attempts);
         let key = Key::new("retry_percent", "Second tries allowed for each hundred requests.");

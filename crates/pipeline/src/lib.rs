@@ -17,15 +17,18 @@
 mod attempt;
 mod begin;
 mod config;
+mod follow;
 mod meter;
 mod metrics;
 mod pipeline;
 mod retry;
+mod room;
 mod shared;
 mod sweeper;
 mod token_stream;
 
 pub use config::Config;
+pub use follow::follow;
 pub use pipeline::{MakeEngine, Pipeline, Response};
 pub use shared::{Shared, Snapshot};
 pub use token_stream::{Flow, TokenStream};

@@ -8,6 +8,7 @@ use plimsoll_types::ServeError;
 
 use crate::Config;
 use crate::metrics::ModelMetrics;
+use crate::room::Room;
 
 /// The fleet and the limits as they are at one instant: replaced as a whole, so that no request sees half of a change.
 pub struct Snapshot {
@@ -22,14 +23,24 @@ pub struct Snapshot {
 pub(crate) struct Lane {
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: ModelMetrics,
+    /// Where requests wait while every backend is at its line.
+    pub(crate) room: Arc<Room>,
 }
 
 impl Snapshot {
     /// A snapshot of `fleet` under `config`.
     #[must_use]
     pub fn new(fleet: Fleet, config: Config) -> Self {
+        Self::after(None, fleet, config)
+    }
+
+    /// A snapshot of `fleet` under `config`, in which those who wait in `before` keep their places.
+    #[must_use]
+    pub fn after(before: Option<&Self>, fleet: Fleet, config: Config) -> Self {
         let lanes = fleet.pools().map(|pool| {
-            let lane = Lane { pool: Arc::clone(pool), metrics: ModelMetrics::new(&pool.model) };
+            let same = before.and_then(|before| before.lanes.get(&pool.model));
+            let room = same.map_or_else(Arc::default, |lane| Arc::clone(&lane.room));
+            let lane = Lane { pool: Arc::clone(pool), metrics: ModelMetrics::new(&pool.model), room };
             (pool.model.clone(), Arc::new(lane))
         });
         Self { lanes: lanes.collect(), fleet, config }

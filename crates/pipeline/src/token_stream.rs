@@ -294,6 +294,9 @@ impl Flowing {
             self.live.held.meter.failed(&ServeError::Backend("it reported an error"));
         } else {
             self.judge(Verdict::Ok, now);
+            if let Some(usage) = self.seen.usage {
+                self.live.dispatched.wrote(now, usage.completion);
+            }
             self.live.held.meter.finished();
         }
     }

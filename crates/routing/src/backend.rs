@@ -1,12 +1,25 @@
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use plimsoll_types::{BackendSpec, Instant};
+use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
 
+use crate::affinity::{Cache, Index};
+use crate::aged::Aged;
+use crate::load::Share;
 use crate::metrics::BackendMetrics;
-use crate::pace::{FIXED_TOKENS, UNKNOWN};
-use crate::{Load, Outlier, Pace, RequestShape, Service};
+use crate::reported::{Others, Report};
+use crate::speed::Speed;
+use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Service};
+
+/// Tokens that memory holds where nobody said: an 8B model on a GPU of 40 GB.
+const UNKNOWN_KV_TOKENS: u32 = 150_000;
+/// The share of memory that prompts have; the rest is answers being written.
+const PROMPT_SHARE: f64 = 0.8;
+
+/// Seconds over which the peak of times to first token fades (linkerd has ten).
+const PEAK_SECONDS: f32 = 10.0;
 
 /// A backend as the router sees it: what it is, what is sent to it, how it does.
 pub struct Backend {
@@ -16,8 +29,16 @@ pub struct Backend {
     pub spec: BackendSpec,
     /// What was sent to it and has not come back.
     pub load: Load,
-    /// How fast it has been.
+    /// How long it takes beside what was predicted.
     pub pace: Pace,
+    /// What it has cached, as far as it can be known from here.
+    pub(crate) cache: Option<Cache>,
+    /// The peak of recent times to first token.
+    peak: Aged,
+    /// How long it is predicted to take.
+    pub(crate) speed: Speed,
+    /// What others put on it.
+    pub(crate) others: Others,
     /// Whether it may be used.
     pub outlier: Outlier,
     pub(crate) metrics: BackendMetrics,
@@ -26,26 +47,79 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// A backend that nothing is known of yet.
+    /// A backend that nothing is known of yet, whose cache is a part of `index`.
     #[must_use]
-    pub fn new(slot: usize, spec: BackendSpec) -> Self {
+    pub fn new(slot: usize, spec: BackendSpec, index: Option<&Arc<Index>>) -> Self {
+        let tokens = u64::from(spec.kv_tokens.unwrap_or(UNKNOWN_KV_TOKENS));
+        let blocks = (tokens as f64 * PROMPT_SHARE) as u64 / BLOCK_TOKENS;
         Self {
             slot,
+            cache: index.and_then(|index| index.join(slot, blocks as usize)),
             metrics: BackendMetrics::new(&spec.name),
+            speed: spec.step_time.as_ref().map_or(Speed::UNKNOWN, Speed::of),
             spec,
             load: Load::default(),
             pace: Pace::default(),
+            peak: Aged::default(),
+            others: Others::default(),
             outlier: Outlier::default(),
             pushback: AtomicU64::new(0),
         }
     }
 
-    /// Seconds until a request sent now would get its first token: what is queued before it and its own prompt, at
-    /// the pace that was measured. `prior` is the pace of its pool.
+    /// Seconds until a request sent now would get its first token if none of its prompt is cached: the network, what is
+    /// queued before it and its own prompt, at the pace that was measured.
     #[must_use]
-    pub fn expected_ttft(&self, request: &RequestShape, prior: f32) -> f32 {
-        let tokens = self.load.queued_tokens() + u64::from(request.prompt_tokens + FIXED_TOKENS);
-        tokens as f32 * self.pace.read(request.now, prior)
+    pub fn expected_ttft(&self, request: &RequestShape<'_>, conditions: &Conditions) -> f32 {
+        Cost::of(self, request, 0, conditions).ttft()
+    }
+
+    /// It says how loaded it is.
+    pub fn reported(&self, now: Instant, report: &Report) {
+        self.others.reported(now, report, self.load.in_flight());
+    }
+
+    /// Seconds since it last said how loaded it is; `None` if it never did.
+    #[must_use]
+    pub fn report_age(&self, now: Instant) -> Option<f32> {
+        self.others.age(now)
+    }
+
+    /// The peak of its recent times to first token, in seconds, which fades.
+    #[must_use]
+    pub fn peak_ttft(&self, now: Instant) -> f32 {
+        self.peak.read(now).map_or(0.0, |(peak, age)| peak * (-age / PEAK_SECONDS).exp())
+    }
+
+    /// A first token came after so many seconds.
+    pub(crate) fn answered(&self, now: Instant, ttft: f32) {
+        self.peak.update(now, |before| {
+            let (peak, age) = before.unwrap_or_default();
+            let kept = (-age / PEAK_SECONDS).exp();
+            if ttft > peak * kept { ttft } else { peak * kept + ttft * (1.0 - kept) }
+        });
+    }
+
+    /// Seconds of the network there and back.
+    #[must_use]
+    pub fn round_trip(&self) -> f32 {
+        self.spec.round_trip.map_or(0.0, |time| time.as_secs_f32())
+    }
+
+    /// What a second of its GPU costs, in US dollars.
+    #[must_use]
+    pub fn dollars_per_second(&self) -> f32 {
+        self.spec.dollars_per_hour as f32 / 3_600.0
+    }
+
+    /// What `request` adds to its load if `cached` tokens of the prompt are there.
+    pub(crate) fn share(&self, request: &RequestShape<'_>, cached: u32) -> Share {
+        let uncached = request.prompt_tokens.saturating_sub(cached).max(1);
+        Share {
+            tokens: u64::from(uncached),
+            nanos: (f64::from(self.speed.prefill(uncached, cached)) * 1e9) as u64,
+            context: u64::from(uncached) + u64::from(request.expected_output),
+        }
     }
 
     /// What may be sent to it at `now`.
@@ -57,10 +131,22 @@ impl Backend {
         self.outlier.service(now)
     }
 
-    /// Whether it has room for one more request.
+    /// Whether it is below its line, so that `request` may go there: what it has got and not read, what its memory holds,
+    /// and how many requests. One that is idle takes any request.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.load.in_flight() < self.spec.max_in_flight
+    pub fn has_room(&self, request: &RequestShape<'_>, config: &Config) -> bool {
+        let in_flight = self.load.in_flight();
+        if in_flight == 0 {
+            return self.spec.max_in_flight > 0;
+        }
+        let unread = config.line_prompt_tokens == 0 || self.load.queued_tokens() < config.line_prompt_tokens;
+        in_flight < self.spec.max_in_flight && unread && self.has_memory(request, config)
+    }
+
+    fn has_memory(&self, request: &RequestShape<'_>, config: &Config) -> bool {
+        let (Some(room), true) = (self.spec.kv_tokens, config.line_kv_share > 0.0) else { return true };
+        let needed = self.load.context() + u64::from(request.prompt_tokens + request.expected_output);
+        needed as f64 <= f64::from(room) * config.line_kv_share
     }
 
     /// It asked to be left alone for `wait`.
@@ -86,7 +172,7 @@ impl Backend {
             Service::Probation => 0.5,
             Service::Ejected => 0.0,
         };
-        let expected = self.expected_ttft(&RequestShape { prompt_tokens: 1_000, now }, UNKNOWN);
+        let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
     }
 }

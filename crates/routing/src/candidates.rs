@@ -1,17 +1,29 @@
 use std::ops::Index;
 use std::sync::Arc;
 
-use plimsoll_types::Instant;
+use plimsoll_types::{Blocks, Instant};
 
-use crate::Backend;
+use crate::{Backend, Conditions, Cost};
 
 /// What a policy needs to know of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestShape {
+pub struct RequestShape<'a> {
     /// Prompt tokens, estimated.
     pub prompt_tokens: u32,
+    /// Tokens that the answer is expected to have.
+    pub expected_output: u32,
+    /// What the prompt begins with.
+    pub blocks: &'a Blocks,
     /// The time of the pick.
     pub now: Instant,
+}
+
+impl RequestShape<'_> {
+    /// A request that is neither long nor short, to ask what would happen to it.
+    #[must_use]
+    pub fn typical(now: Instant) -> Self {
+        Self { prompt_tokens: 1_000, expected_output: 200, blocks: Blocks::none(), now }
+    }
 }
 
 /// Backends that may serve a request, at least one. Cheap to copy.
@@ -20,15 +32,47 @@ pub struct Candidates<'a> {
     members: &'a [Arc<Backend>],
     /// Indices into `members`; `None` means all of them.
     chosen: Option<&'a [u32]>,
-    prior: f32,
+    conditions: Conditions,
+    cached: Cached<'a>,
+}
+
+/// Tokens of a prompt that backends have cached.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cached<'a> {
+    /// What all have of whom nothing else is said.
+    pub(crate) everywhere: u32,
+    /// By slot; zero where nothing is said.
+    pub(crate) by_slot: &'a [u32],
+}
+
+impl Cached<'_> {
+    pub(crate) fn of(&self, slot: usize) -> u32 {
+        self.by_slot.get(slot).copied().unwrap_or(0).max(self.everywhere)
+    }
 }
 
 impl<'a> Candidates<'a> {
-    /// The members at `chosen`, or all; `None` if that is nobody. `prior` is the pool's seconds per token.
+    /// The members at `chosen`, or all; `None` if that is nobody. `conditions` are the pool's.
     #[must_use]
-    pub fn new(members: &'a [Arc<Backend>], chosen: Option<&'a [u32]>, prior: f32) -> Option<Self> {
+    pub fn new(
+        members: &'a [Arc<Backend>],
+        chosen: Option<&'a [u32]>,
+        conditions: Conditions,
+    ) -> Option<Self> {
         let any = chosen.map_or(members.len(), <[u32]>::len) > 0;
-        any.then_some(Self { members, chosen, prior })
+        any.then_some(Self { members, chosen, conditions, cached: Cached::default() })
+    }
+
+    /// The same backends, of which is known what they have cached of the prompt.
+    #[must_use]
+    pub(crate) fn knowing(self, cached: Cached<'a>) -> Self {
+        Self { cached, ..self }
+    }
+
+    /// Tokens of the prompt that candidate `index` has cached.
+    #[must_use]
+    pub fn cached(&self, index: usize) -> u32 {
+        self.cached.of(self[index].slot)
     }
 
     /// How many there are: at least one.
@@ -40,8 +84,14 @@ impl<'a> Candidates<'a> {
 
     /// Expected seconds to the first token if `request` went to candidate `index`.
     #[must_use]
-    pub fn expected_ttft(&self, index: usize, request: &RequestShape) -> f32 {
-        self[index].expected_ttft(request, self.prior)
+    pub fn expected_ttft(&self, index: usize, request: &RequestShape<'_>) -> f32 {
+        self[index].expected_ttft(request, &self.conditions)
+    }
+
+    /// What `request` would cost at candidate `index`.
+    #[must_use]
+    pub fn cost(&self, index: usize, request: &RequestShape<'_>) -> Cost {
+        Cost::of(&self[index], request, self.cached(index), &self.conditions)
     }
 
     pub(crate) fn member(&self, index: usize) -> &'a Arc<Backend> {

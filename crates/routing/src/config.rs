@@ -17,6 +17,14 @@ pub struct Config {
     pub max_ejection: Duration,
     /// Share of a pool that must be in service; below it, ejections are ignored.
     pub panic_threshold: f64,
+    /// Prompt tokens without a first token that one backend may have; 0 means any number.
+    pub line_prompt_tokens: u64,
+    /// The share of its memory that prompts and expected answers may take.
+    pub line_kv_share: f64,
+    /// Blocks of prompts of which it is remembered who has them.
+    pub prefix_blocks: u64,
+    /// Seconds that a dollar is worth when backends with prices are compared.
+    pub seconds_per_dollar: f64,
 }
 
 impl Default for Config {
@@ -27,6 +35,10 @@ impl Default for Config {
             base_ejection: Duration::from_secs(1),
             max_ejection: Duration::from_secs(5),
             panic_threshold: 0.5,
+            line_prompt_tokens: 0,
+            line_kv_share: 0.95,
+            prefix_blocks: 1 << 20,
+            seconds_per_dollar: 20.0,
         }
     }
 }
@@ -50,6 +62,28 @@ impl Section for Config {
              at once is rarely the backends' fault.",
         );
         keys.decimal(key, 0.0..=1.0, &mut self.panic_threshold);
+        let key = Key::new(
+            "line_prompt_tokens",
+            "The line of a backend: prompt tokens that it may have got and not read yet. At the line requests wait here, for \
+             whichever backend is first below it. 0 means any number.",
+        );
+        keys.number(key, 0..=1 << 30, &mut self.line_prompt_tokens);
+        let key = Key::new(
+            "line_kv_share",
+            "The line of a backend: the share of its memory that prompts and expected answers may take, where `kv_tokens` \
+             is known. 0 means any.",
+        );
+        keys.decimal(key, 0.0..=10.0, &mut self.line_kv_share);
+        let key = Key::new(
+            "prefix_blocks",
+            "Blocks of about 128 prompt tokens of which it is remembered which backends have them cached; some 50 bytes each.",
+        );
+        keys.number(key, 1_024..=1 << 28, &mut self.prefix_blocks);
+        let key = Key::new(
+            "seconds_per_dollar",
+            "Seconds of waiting that a dollar is worth when backends with prices are compared; 0 lets money not count.",
+        );
+        keys.decimal(key, 0.0..=1e6, &mut self.seconds_per_dollar);
         if self.max_ejection < self.base_ejection {
             keys.wrong("max_ejection_ms", "is below base_ejection_ms".into());
         }

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use plimsoll_types::Instant;
 
-use crate::pace::FIXED_TOKENS;
-use crate::{Backend, Config, Pool, RequestShape};
+use crate::load::Share;
+use crate::{Backend, Conditions, Config, Cost, Pool, RequestShape};
 
 /// What an attempt says about the backend that it was made at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub struct Dispatched {
     /// Where the request is.
     pub backend: Arc<Backend>,
     pool: Arc<Pool>,
-    tokens: u64,
-    /// Tokens that were in the way when it left, its own included.
-    in_the_way: u64,
+    share: Share,
+    /// Seconds of reading that were in the way when it left, its own included, as they were predicted.
+    in_the_way: f32,
     at: Instant,
     /// What was expected, in seconds.
     pub expected_ttft: f32,
@@ -40,15 +40,26 @@ pub struct Dispatched {
 }
 
 impl Dispatched {
-    pub(crate) fn new(backend: &Arc<Backend>, pool: &Arc<Pool>, request: &RequestShape, probe: bool) -> Self {
-        let expected_ttft = backend.expected_ttft(request, pool.prior(request.now));
-        let tokens = u64::from(request.prompt_tokens + FIXED_TOKENS);
-        let queued = backend.load.enter(tokens);
+    pub(crate) fn new(
+        backend: &Arc<Backend>,
+        pool: &Arc<Pool>,
+        request: &RequestShape<'_>,
+        (conditions, cached): (&Conditions, u32),
+        probe: bool,
+    ) -> Self {
+        let expected_ttft = Cost::of(backend, request, cached, conditions).ttft();
+        let share = backend.share(request, cached);
+        if let Some(cache) = &backend.cache {
+            cache.insert(request.blocks.hashes(), request.now);
+            pool.prefix_tokens.increment(u64::from(cached));
+        }
+        let queued = backend.load.enter(share);
+        pool.works(request.now, share);
         Self {
             backend: Arc::clone(backend),
             pool: Arc::clone(pool),
-            tokens,
-            in_the_way: queued + tokens,
+            share,
+            in_the_way: queued + share.nanos as f32 * 1e-9,
             at: request.now,
             expected_ttft,
             started: false,
@@ -66,7 +77,10 @@ impl Dispatched {
     /// The first token came: its prompt is no longer queued, and the pace is known better.
     pub fn first_token(&mut self, now: Instant) {
         if !self.started {
-            let elapsed = (now - self.at).as_secs_f32();
+            let ttft = (now - self.at).as_secs_f32();
+            self.backend.answered(now, ttft);
+            self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
+            let elapsed = ttft - self.backend.round_trip();
             self.backend.pace.measured(now, self.in_the_way, elapsed);
             self.pool.pace.measured(now, self.in_the_way, elapsed);
         }
@@ -76,8 +90,13 @@ impl Dispatched {
     /// The prompt is done, but when it was is not known: a plain answer came.
     pub fn start(&mut self) {
         if !std::mem::replace(&mut self.started, true) {
-            self.backend.load.started(self.tokens);
+            self.backend.load.started(self.share);
         }
+    }
+
+    /// The answer ended with so many tokens: what others of this pool will have is known better.
+    pub fn wrote(&self, now: Instant, tokens: u32) {
+        self.pool.learned.wrote(now, tokens);
     }
 
     /// Says how the attempt went. Only the first verdict counts.
@@ -112,7 +131,7 @@ impl Dispatched {
 impl Drop for Dispatched {
     fn drop(&mut self) {
         self.start();
-        self.backend.load.leave();
+        self.backend.load.leave(self.share);
         if self.probe {
             self.backend.outlier.leave_probe();
         }
@@ -128,7 +147,7 @@ mod tests {
     use crate::snapshot::tests::{members, shape};
 
     fn dispatch(pool: &Arc<Pool>) -> Dispatched {
-        Dispatched::new(&pool.members[0], pool, &shape(744), false)
+        Dispatched::new(&pool.members[0], pool, &shape(1_000), (&Conditions::UNKNOWN, 0), false)
     }
 
     #[test]

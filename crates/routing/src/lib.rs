@@ -12,24 +12,33 @@
 //! What is in flight is counted at dispatch and given back when [`Dispatched`] is dropped, whatever happened. Start
 //! reading at [`policy::Policy`]; a new policy is one new file in `policy/` and one line in `policy.rs`.
 
+pub mod affinity;
+mod aged;
 mod backend;
 mod candidates;
 mod config;
+mod cost;
 mod dispatched;
+mod learned;
 mod load;
 mod metrics;
 mod outlier;
 mod pace;
 pub mod policy;
+mod reported;
 mod router;
 mod snapshot;
+mod speed;
 
 pub use backend::Backend;
 pub use candidates::{Candidates, RequestShape};
 pub use config::Config;
+pub use cost::{Conditions, Cost};
 pub use dispatched::{Dispatched, Verdict};
+pub use learned::Learned;
 pub use load::Load;
 pub use outlier::{Outlier, Service};
 pub use pace::Pace;
+pub use reported::Report;
 pub use router::{PickError, Router};
 pub use snapshot::{Fleet, Pool};

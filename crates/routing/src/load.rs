@@ -9,7 +9,21 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 #[repr(align(128))]
 pub struct Load {
     in_flight: AtomicU32,
+    waiting: AtomicU32,
     queued_tokens: AtomicU64,
+    queued_nanos: AtomicU64,
+    context: AtomicU64,
+}
+
+/// What one request adds to the load of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Prompt tokens to read.
+    pub(crate) tokens: u64,
+    /// Nanoseconds that reading them is predicted to take.
+    pub(crate) nanos: u64,
+    /// Tokens of prompt and answer that memory will hold.
+    pub(crate) context: u64,
 }
 
 impl Load {
@@ -19,23 +33,50 @@ impl Load {
         self.in_flight.load(Relaxed)
     }
 
-    /// Prompt tokens of requests whose first token has not come.
+    /// Requests whose first token has come: those that decode.
+    #[must_use]
+    pub fn decoding(&self) -> u32 {
+        // Two counters are not read at one instant.
+        self.in_flight().saturating_sub(self.waiting.load(Relaxed))
+    }
+
+    /// Prompt tokens to read of requests whose first token has not come.
     #[must_use]
     pub fn queued_tokens(&self) -> u64 {
         self.queued_tokens.load(Relaxed)
     }
 
-    /// Counts a request in; gives the tokens that were queued before it.
-    pub(crate) fn enter(&self, tokens: u64) -> u64 {
+    /// Seconds that reading them is predicted to take.
+    #[must_use]
+    pub fn queued_seconds(&self) -> f32 {
+        self.queued_nanos.load(Relaxed) as f32 * 1e-9
+    }
+
+    /// Tokens of prompts and expected answers of all that is in flight.
+    #[must_use]
+    pub fn context(&self) -> u64 {
+        self.context.load(Relaxed)
+    }
+
+    /// Counts a request in; gives the seconds that were queued before it.
+    pub(crate) fn enter(&self, share: Share) -> f32 {
         self.in_flight.fetch_add(1, Relaxed);
-        self.queued_tokens.fetch_add(tokens, Relaxed)
+        self.waiting.fetch_add(1, Relaxed);
+        self.queued_tokens.fetch_add(share.tokens, Relaxed);
+        self.context.fetch_add(share.context, Relaxed);
+        self.queued_nanos.fetch_add(share.nanos, Relaxed) as f32 * 1e-9
     }
 
-    pub(crate) fn started(&self, tokens: u64) {
-        self.queued_tokens.fetch_sub(tokens, Relaxed);
+    /// Its prompt has been read.
+    pub(crate) fn started(&self, share: Share) {
+        self.waiting.fetch_sub(1, Relaxed);
+        self.queued_tokens.fetch_sub(share.tokens, Relaxed);
+        self.queued_nanos.fetch_sub(share.nanos, Relaxed);
     }
 
-    pub(crate) fn leave(&self) {
+    /// It is over; its prompt had been read.
+    pub(crate) fn leave(&self, share: Share) {
+        self.context.fetch_sub(share.context, Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
     }
 }

@@ -1,79 +1,53 @@
-//! How fast something works, learned from what was measured.
-
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//! How long something takes beside what was predicted, learned from what was measured.
 
 use plimsoll_types::Instant;
 
-/// Prompt tokens that stand for what every request costs besides its prompt: network, ingest, the first decode step.
-pub(crate) const FIXED_TOKENS: u32 = 256;
+use crate::aged::Aged;
+
 /// Half of a sample's weight is gone after about this many seconds.
 const MEMORY_SECONDS: f32 = 10.0;
-/// Seconds per token before anything was measured: an H200 at 20,000 prompt tokens a second.
-pub(crate) const UNKNOWN: f32 = 50e-6;
+/// Predictions of this many seconds and more count in full; shorter ones tell less, since the network, the step under
+/// way and the scheduler of this machine are most of what was measured.
+const TELLING_SECONDS: f32 = 0.1;
+/// The least weight of a sample.
+const LEAST_WEIGHT: f32 = 0.02;
+/// How far a prediction may be off.
+const RANGE: (f32, f32) = (0.05, 20.0);
 
-/// Seconds of time to first token for each prompt token that was in the way, as an exponentially weighted mean.
+/// How many times as long as predicted a first token takes, as an exponentially weighted mean.
 ///
-/// A reading drifts back to a given prior as it ages, so that one bad sample does not keep traffic, and with it
-/// better samples, away for good. Value and time share one atomic: a reader never sees half of an update.
+/// A reading drifts back to a given prior as it ages, so that one bad sample does not keep traffic, and with it better
+/// samples, away for good.
 #[derive(Debug, Default)]
-pub struct Pace(AtomicU64);
+pub struct Pace(Aged);
 
 impl Pace {
-    /// Seconds per token at `now`, or `prior` as far as what was measured is old.
+    /// The factor at `now`, or `prior` as far as what was measured is old.
     #[must_use]
     pub fn read(&self, now: Instant, prior: f32) -> f32 {
-        let (value, at) = unpack(self.0.load(Relaxed));
-        if value == 0.0 {
-            return prior;
-        }
-        let kept = kept(seconds(now) - at);
-        prior + (value - prior) * kept
+        self.0.read(now).map_or(prior, |(value, age)| prior + (value - prior) * kept(age))
     }
 
-    /// Takes in that `tokens` in the way took `elapsed` seconds.
-    pub fn measured(&self, now: Instant, tokens: u64, elapsed: f32) {
-        let sample = elapsed / (tokens.max(1) as f32);
-        let mut seen = self.0.load(Relaxed);
-        loop {
-            let (value, at) = unpack(seen);
-            let next = if value == 0.0 {
-                sample
-            } else {
-                // A sample weighs a tenth, and more the older the last one is.
-                let weight = (1.0 - kept(seconds(now) - at)).max(0.1);
-                value + (sample - value) * weight
-            };
-            let packed = pack(next.max(f32::MIN_POSITIVE), seconds(now));
-            match self.0.compare_exchange_weak(seen, packed, Relaxed, Relaxed) {
-                Ok(_) => return,
-                Err(now_seen) => seen = now_seen,
-            }
-        }
+    /// Takes in that what was predicted to take `predicted` seconds took `elapsed`.
+    pub fn measured(&self, now: Instant, predicted: f32, elapsed: f32) {
+        let sample = (elapsed / predicted.max(1e-6)).clamp(RANGE.0, RANGE.1);
+        let telling = (predicted / TELLING_SECONDS).clamp(LEAST_WEIGHT, 1.0);
+        self.0.update(now, |before| match before {
+            None => sample,
+            // A sample weighs a tenth, and more the older the last one is.
+            Some((value, age)) => value + (sample - value) * telling * (1.0 - kept(age)).max(0.1),
+        });
     }
 
     /// Whether anything was measured yet.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.0.load(Relaxed) != 0
+        self.0.is_known()
     }
 }
 
 fn kept(age: f32) -> f32 {
-    (-age.max(0.0) / MEMORY_SECONDS).exp()
-}
-
-fn seconds(at: Instant) -> f32 {
-    // Whole and fractional part apart: f32 alone would lose milliseconds after some days.
-    let nanos = at.as_nanos();
-    (nanos / 1_000_000 % 1_000_000_000) as f32 / 1_000.0
-}
-
-fn pack(value: f32, at: f32) -> u64 {
-    u64::from(value.to_bits()) << 32 | u64::from(at.to_bits())
-}
-
-fn unpack(packed: u64) -> (f32, f32) {
-    (f32::from_bits((packed >> 32) as u32), f32::from_bits(packed as u32))
+    (-age / MEMORY_SECONDS).exp()
 }
 
 #[cfg(test)]
@@ -93,19 +67,22 @@ mod tests {
     #[test]
     fn a_bad_sample_is_forgotten_when_nothing_follows() {
         let pace = Pace::default();
-        pace.measured(at(1), 1, 9.0);
+        pace.measured(at(1), 1.0, 9.0);
         assert!(pace.read(at(1), 1.0) > 8.9);
         assert!(pace.read(at(120), 1.0) < 1.01);
     }
 
     #[test]
-    fn samples_pull_the_mean_towards_themselves() {
-        let pace = Pace::default();
-        pace.measured(at(1), 100, 1.0);
-        for _ in 0..50 {
-            pace.measured(at(1), 100, 2.0);
-        }
-        let read = pace.read(at(1), 1.0);
-        assert!((0.0195..0.0201).contains(&read), "{read}");
+    fn samples_pull_the_mean_towards_themselves_and_long_ones_more() {
+        let read = |predicted: f32| {
+            let pace = Pace::default();
+            pace.measured(at(1), 1.0, 1.0);
+            for _ in 0..20 {
+                pace.measured(at(1), predicted, 2.0 * predicted);
+            }
+            pace.read(at(1), 1.0)
+        };
+        assert!((1.85..2.0).contains(&read(1.0)), "{}", read(1.0));
+        assert!((1.0..1.2).contains(&read(0.005)), "{}", read(0.005));
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_types::Instant;
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
-use crate::{Backend, Candidates, Config, Dispatched, Pool, RequestShape, Service};
+use crate::candidates::Cached;
+use crate::{Backend, Candidates, Conditions, Config, Dispatched, Pool, RequestShape, Service};
 
 /// Why nobody could be picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,13 +28,22 @@ pub enum PickError {
 pub struct Router {
     rng: SmallRng,
     chosen: Vec<u32>,
+    /// Tokens of the prompt that backends have cached, by slot; zero between picks.
+    cached: Vec<u32>,
+    /// The slots that are not zero there.
+    owners: Vec<u32>,
 }
 
 impl Router {
     /// A router whose choices are decided by `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { rng: SmallRng::seed_from_u64(seed), chosen: Vec::new() }
+        Self {
+            rng: SmallRng::seed_from_u64(seed),
+            chosen: Vec::new(),
+            cached: Vec::new(),
+            owners: Vec::new(),
+        }
     }
 
     /// Picks a backend of `pool` for `request` whose slot is not among `tried`, and counts the request in there.
@@ -44,71 +54,174 @@ impl Router {
     pub fn pick(
         &mut self,
         pool: &Arc<Pool>,
-        request: &RequestShape,
+        request: &RequestShape<'_>,
         tried: &[usize],
         config: &Config,
     ) -> Result<Dispatched, PickError> {
-        if let Some(probe) = due_for_probation(&pool.members, tried, request.now) {
-            return Ok(self.dispatch(pool, probe, request, true));
+        let conditions = pool.conditions(request.now, config);
+        let round = Round::of(pool.members.len(), &mut self.rng);
+        if let Some(probe) = due_for_probation(&pool.members, round, tried, (request, config)) {
+            return Ok(dispatch(pool, probe, request, ((&conditions, 0), true)));
         }
-        self.choose(&pool.members, tried, request.now, config);
+        let everywhere = self.look_up(pool, request);
+        self.choose(&pool.members, round, (tried, request), config);
+        if self.chosen.is_empty() && !round.is_whole() {
+            // Whoever can serve it is found, be there only one.
+            self.choose(&pool.members, Round::whole(pool.members.len()), (tried, request), config);
+        }
+        if !round.is_whole() {
+            self.add_owners(pool, tried, (request, config));
+        }
         let chosen = (self.chosen.len() < pool.members.len()).then_some(self.chosen.as_slice());
-        let Some(candidates) = Candidates::new(&pool.members, chosen, pool.prior(request.now)) else {
-            return Err(why_nobody(&pool.members, tried, request.now));
-        };
-        let index = pool.policy.pick(request, candidates, &mut self.rng);
-        let member = chosen.map_or(index, |chosen| chosen[index] as usize);
-        Ok(self.dispatch(pool, member, request, false))
+        let cached = Cached { everywhere, by_slot: &self.cached };
+        let picked = Candidates::new(&pool.members, chosen, conditions).map(|candidates| {
+            let candidates = candidates.knowing(cached);
+            let index = pool.policy.pick(request, candidates, &mut self.rng);
+            (chosen.map_or(index, |chosen| chosen[index] as usize), candidates.cached(index))
+        });
+        self.owners.drain(..).for_each(|slot| self.cached[slot as usize] = 0);
+        match picked {
+            Some((member, cached)) => Ok(dispatch(pool, member, request, ((&conditions, cached), false))),
+            None => Err(why_nobody(&pool.members, tried, request.now)),
+        }
     }
 
-    /// Fills `chosen` with the members that may be picked. Where too few of the pool are in service, with all that
-    /// have room: the panic threshold.
-    fn choose(&mut self, members: &[Arc<Backend>], tried: &[usize], now: Instant, config: &Config) {
-        self.chosen.clear();
-        let mut open = 0_u32;
-        for (index, member) in members.iter().enumerate() {
-            let in_service = member.outlier.service(now) == Service::Open;
-            open += u32::from(in_service);
-            if in_service && member.service(now) == Service::Open && usable(member, tried) {
+    /// Looks up who has how much of the prompt cached. Gives what all have.
+    fn look_up(&mut self, pool: &Pool, request: &RequestShape<'_>) -> u32 {
+        let (Some(index), false) = (&pool.index, request.blocks.hashes().is_empty()) else { return 0 };
+        let tokens = |depth: usize| {
+            // The last token is always read.
+            let share = request.blocks.share(depth).min(1.0);
+            ((request.prompt_tokens as f32 * share) as u32).min(request.prompt_tokens.saturating_sub(1))
+        };
+        let everywhere = index.matched(request.blocks.hashes(), request.now, |slot, depth| {
+            if self.cached.len() <= slot {
+                self.cached.resize(slot + 1, 0);
+            }
+            self.cached[slot] = tokens(depth);
+            self.owners.push(slot as u32);
+        });
+        tokens(everywhere)
+    }
+
+    /// Of a large pool, those that have the prompt cached are candidates too, whomever the round came by.
+    fn add_owners(&mut self, pool: &Pool, tried: &[usize], (request, config): (&RequestShape<'_>, &Config)) {
+        for slot in &self.owners {
+            let Some(index) = pool.member_in(*slot as usize) else { continue };
+            let member = &pool.members[index];
+            if member.service(request.now) == Service::Open
+                && usable(member, tried, request, config)
+                && !self.chosen.contains(&(index as u32))
+            {
                 self.chosen.push(index as u32);
             }
         }
-        let panic = f64::from(open) < config.panic_threshold * members.len() as f64;
-        if panic || self.chosen.is_empty() {
+    }
+
+    /// Fills `chosen` with those members of `round` that may be picked. Where too few of them are in service, with all
+    /// that have room: the panic threshold.
+    fn choose(
+        &mut self,
+        members: &[Arc<Backend>],
+        round: Round,
+        (tried, request): (&[usize], &RequestShape<'_>),
+        config: &Config,
+    ) {
+        let now = request.now;
+        let usable = |member: &Backend| usable(member, tried, request, config);
+        self.chosen.clear();
+        let (mut open, mut full) = (0_u32, 0_u32);
+        for index in round.indices() {
+            let member = &members[index];
+            let in_service = member.outlier.service(now) == Service::Open;
+            open += u32::from(in_service);
+            if in_service && member.service(now) == Service::Open {
+                if usable(member) {
+                    self.chosen.push(index as u32);
+                } else {
+                    full += u32::from(!tried.contains(&member.slot));
+                }
+            }
+        }
+        let panic = f64::from(open) < config.panic_threshold * round.looked_at as f64;
+        // Where those in service are merely full, the request waits for them: it is not sent to those that fail.
+        if panic || (self.chosen.is_empty() && full == 0) {
             // Where all asked to be left alone, each still gets one request at a time: it may know better by now.
             let alone =
                 |member: &Backend| member.pushback_left(now).is_zero() || member.load.in_flight() == 0;
-            let free = |member: &Backend| usable(member, tried) && alone(member);
-            let all = members.iter().enumerate().filter(|(_, member)| free(member));
+            let free = |index: &usize| usable(&members[*index]) && alone(&members[*index]);
             self.chosen.clear();
-            self.chosen.extend(all.map(|(index, _)| index as u32));
+            self.chosen.extend(round.indices().filter(free).map(|index| index as u32));
         }
-    }
-
-    fn dispatch(
-        &mut self,
-        pool: &Arc<Pool>,
-        member: usize,
-        request: &RequestShape,
-        probe: bool,
-    ) -> Dispatched {
-        pool.picks[member].increment(1);
-        Dispatched::new(&pool.members[member], pool, request, probe)
     }
 }
 
-fn usable(member: &Backend, tried: &[usize]) -> bool {
-    member.has_room() && !tried.contains(&member.slot)
+/// The members that a pick looks at: all of a small pool, and some of a large one, others each time.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    members: usize,
+    looked_at: usize,
+    start: usize,
+}
+
+/// Members that a pick looks at in the most: the best of so many is hardly worse than the best of all, and looking at
+/// thousands would cost more than the difference.
+const LOOKED_AT: usize = 192;
+/// From one to the next: a prime, so that neighbours in the file, who are often in one place, are not looked at together.
+const STRIDE: usize = 7_919;
+
+impl Round {
+    fn of(members: usize, rng: &mut SmallRng) -> Self {
+        if members <= LOOKED_AT || members.is_multiple_of(STRIDE) {
+            return Self::whole(members);
+        }
+        Self { members, looked_at: LOOKED_AT, start: rng.random_range(0..members) }
+    }
+
+    fn whole(members: usize) -> Self {
+        Self { members, looked_at: members, start: 0 }
+    }
+
+    fn is_whole(self) -> bool {
+        self.looked_at == self.members
+    }
+
+    fn indices(self) -> impl Iterator<Item = usize> {
+        let step = if self.is_whole() { 1 } else { STRIDE };
+        (0..self.looked_at).map(move |number| (self.start + number * step) % self.members)
+    }
+}
+
+fn dispatch(
+    pool: &Arc<Pool>,
+    member: usize,
+    request: &RequestShape<'_>,
+    (known, probe): ((&Conditions, u32), bool),
+) -> Dispatched {
+    pool.picks[member].increment(1);
+    Dispatched::new(&pool.members[member], pool, request, known, probe)
+}
+
+fn usable(member: &Backend, tried: &[usize], request: &RequestShape<'_>, config: &Config) -> bool {
+    !tried.contains(&member.slot) && member.has_room(request, config)
 }
 
 /// A member whose ejection is over and that nobody is trying yet; its one place is taken here. Only a request that
 /// has another try left is sent there: it may well fail.
-fn due_for_probation(members: &[Arc<Backend>], tried: &[usize], now: Instant) -> Option<usize> {
+fn due_for_probation(
+    members: &[Arc<Backend>],
+    round: Round,
+    tried: &[usize],
+    (request, config): (&RequestShape<'_>, &Config),
+) -> Option<usize> {
     if !tried.is_empty() {
         return None;
     }
-    let due = |member: &&Arc<Backend>| member.service(now) == Service::Probation && member.has_room();
-    let index = members.iter().position(|member| due(&member))?;
+    let due = |index: &usize| {
+        members[*index].service(request.now) == Service::Probation
+            && members[*index].has_room(request, config)
+    };
+    let index = round.indices().find(due)?;
     members[index].outlier.take_probe().then_some(index)
 }
 
@@ -116,6 +229,9 @@ fn why_nobody(members: &[Arc<Backend>], tried: &[usize], now: Instant) -> PickEr
     let left = || members.iter().filter(|member| !tried.contains(&member.slot));
     if left().next().is_none() {
         return PickError::NobodyLeft;
+    }
+    if left().any(|member| member.service(now) == Service::Open) {
+        return PickError::Full;
     }
     match left().map(|member| member.pushback_left(now)).filter(|wait| !wait.is_zero()).min() {
         Some(wait) => PickError::Pushback(wait),
@@ -133,13 +249,17 @@ mod tests {
         Arc::new(Pool::new("m", "power_of_two", members(count)))
     }
 
-    fn at(millis: u64) -> RequestShape {
-        RequestShape { prompt_tokens: 10, now: Instant::ORIGIN + Duration::from_millis(millis) }
+    fn at(millis: u64) -> RequestShape<'static> {
+        RequestShape {
+            prompt_tokens: 10,
+            ..RequestShape::typical(Instant::ORIGIN + Duration::from_millis(millis))
+        }
     }
 
     fn eject(pool: &Arc<Pool>, member: usize, now: Instant) {
         for _ in 0..3 {
-            let mut sent = Dispatched::new(&pool.members[member], pool, &shape(1), false);
+            let mut sent =
+                Dispatched::new(&pool.members[member], pool, &shape(1), (&Conditions::UNKNOWN, 0), false);
             sent.judge(Verdict::Failed, now, &Config::default());
         }
     }
@@ -168,6 +288,16 @@ mod tests {
         for _ in 0..100 {
             assert_ne!(router.pick(&pool, &at(1_500), &[], &config).unwrap().backend.slot, 1);
         }
+    }
+
+    #[test]
+    fn in_a_pool_of_thousands_all_are_reached_and_the_only_one_left_is_found() {
+        let (pool, mut router, config) = (pool(2_000), Router::new(1), Config::default());
+        let reached: std::collections::HashSet<usize> =
+            (0..40_000).map(|_| router.pick(&pool, &at(0), &[], &config).unwrap().backend.slot).collect();
+        assert!(reached.len() > 1_990, "{}", reached.len());
+        let tried: Vec<usize> = (0..2_000).filter(|slot| *slot != 1_234).collect();
+        assert_eq!(router.pick(&pool, &at(0), &tried, &config).unwrap().backend.slot, 1_234);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use plimsoll_telemetry::{Counter, catalog};
+use plimsoll_telemetry::{Counter, Histogram, catalog};
 use plimsoll_types::{BackendSpec, Instant};
 
-use crate::pace::UNKNOWN;
+use crate::affinity::Index;
+use crate::load::Share;
 use crate::policy::{self, Policy};
-use crate::{Backend, Config, Pace};
+use crate::{Backend, Conditions, Config, Learned, Pace};
 
 /// Backends that can stand in for each other: those that serve one model.
 pub struct Pool {
@@ -14,11 +15,19 @@ pub struct Pool {
     pub model: String,
     /// Its backends, at least one.
     pub members: Vec<Arc<Backend>>,
-    /// The seconds per token of the pool, where a backend's own are not known.
+    /// How long its backends take beside what was predicted, where one's own pace is not known.
     pub pace: Arc<Pace>,
+    /// What is known of its requests.
+    pub learned: Arc<Learned>,
+    /// Who has which prompts cached, where the policy goes by that.
+    pub(crate) index: Option<Arc<Index>>,
     pub(crate) policy: Box<dyn Policy>,
     /// Picks of each member, in their order.
     pub(crate) picks: Vec<Counter>,
+    /// Prompt tokens that were expected to be cached where they went.
+    pub(crate) prefix_tokens: Counter,
+    /// Measured over expected time to first token.
+    pub(crate) prediction: Histogram,
 }
 
 impl Pool {
@@ -32,14 +41,34 @@ impl Pool {
         Self {
             model: model.to_owned(),
             picks: picks.collect(),
+            prefix_tokens: catalog::PREFIX_TOKENS.counter(&[model]),
+            prediction: catalog::TTFT_PREDICTION.histogram(&[model]),
             members,
             pace: Arc::default(),
+            learned: Arc::default(),
+            index: None,
             policy: policy::named(policy),
         }
     }
 
-    pub(crate) fn prior(&self, now: Instant) -> f32 {
-        self.pace.read(now, UNKNOWN)
+    /// Which member has this slot.
+    pub(crate) fn member_in(&self, slot: usize) -> Option<usize> {
+        // Slots are given in order, and members stand in the order of the fleet.
+        let found = self.members.binary_search_by_key(&slot, |member| member.slot);
+        found.ok().or_else(|| self.members.iter().position(|member| member.slot == slot))
+    }
+
+    /// How things stand at `now`.
+    #[must_use]
+    pub fn conditions(&self, now: Instant, config: &Config) -> Conditions {
+        let pace = self.pace.read(now, 1.0);
+        let utilisation = self.learned.work(now) * pace / self.members.len() as f32;
+        Conditions::new((pace, utilisation, self.learned.prompt_seconds(now)), config)
+    }
+
+    /// A request was sent to one of its members.
+    pub(crate) fn works(&self, now: Instant, share: Share) {
+        self.learned.works(now, share.nanos as f32 * 1e-9);
     }
 }
 
@@ -52,6 +81,8 @@ pub struct Fleet {
     /// How the router is to behave.
     pub config: Config,
     next_slot: usize,
+    /// Who has which prompts cached, where the policy goes by that.
+    index: Option<Arc<Index>>,
 }
 
 impl Fleet {
@@ -59,15 +90,21 @@ impl Fleet {
     /// with all that is in flight there and all that was learned.
     #[must_use]
     pub fn new(specs: Vec<BackendSpec>, config: Config, before: Option<&Self>) -> Self {
+        let index = policy::knows_prefixes(config.policy).then(|| {
+            let same = before.and_then(|fleet| fleet.index.clone());
+            same.unwrap_or_else(|| Index::new(config.prefix_blocks as usize))
+        });
+        let knows = index.is_some();
         let mut next_slot = before.map_or(0, |fleet| fleet.next_slot);
         let backends: Vec<Arc<Backend>> = specs
             .into_iter()
             .map(|spec| {
-                let same =
-                    before.and_then(|fleet| fleet.backends.iter().find(|backend| backend.spec == spec));
+                let stays =
+                    |backend: &&Arc<Backend>| backend.spec == spec && backend.cache.is_some() == knows;
+                let same = before.and_then(|fleet| fleet.backends.iter().find(stays));
                 same.cloned().unwrap_or_else(|| {
                     next_slot += 1;
-                    Arc::new(Backend::new(next_slot - 1, spec))
+                    Arc::new(Backend::new(next_slot - 1, spec, index.as_ref()))
                 })
             })
             .collect();
@@ -80,12 +117,15 @@ impl Fleet {
         let known = members.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let pools = members.into_iter().map(|(model, members)| {
             let mut pool = Pool::new(&model, config.policy, members);
+            pool.index.clone_from(&index);
             if let Some(same) = before.and_then(|fleet| fleet.pool(&model)) {
                 pool.pace = Arc::clone(&same.pace);
+                pool.learned = Arc::clone(&same.learned);
             }
             (model, Arc::new(pool))
         });
-        Self { backends, pools: pools.collect(), known, config, next_slot }
+        let pools = pools.collect();
+        Self { backends, pools, known, config, next_slot, index }
     }
 
     /// The pool of `model`.
@@ -124,22 +164,27 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn members(count: usize) -> Vec<Arc<Backend>> {
-        (0..count).map(|slot| Arc::new(Backend::new(slot, spec(&format!("b{slot}"))))).collect()
+        (0..count).map(|slot| Arc::new(Backend::new(slot, spec(&format!("b{slot}")), None))).collect()
     }
 
     pub(crate) fn rng() -> SmallRng {
         SmallRng::seed_from_u64(1)
     }
 
-    pub(crate) fn shape(prompt_tokens: u32) -> RequestShape {
-        RequestShape { prompt_tokens, now: Instant::ORIGIN }
+    pub(crate) fn shape(prompt_tokens: u32) -> RequestShape<'static> {
+        RequestShape { prompt_tokens, ..RequestShape::typical(Instant::ORIGIN) }
+    }
+
+    /// So many prompt tokens are sent to `backend` and stay there.
+    pub(crate) fn busy(backend: &Backend, prompt_tokens: u32) {
+        backend.load.enter(backend.share(&shape(prompt_tokens), 0));
     }
 
     #[test]
     fn a_backend_that_stays_keeps_what_is_in_flight() {
         let first = Fleet::new(vec![spec("a"), spec("b")], Config::default(), None);
-        first.backends[0].load.enter(7);
-        first.pool("m").unwrap().pace.measured(Instant::ORIGIN, 1, 3.0);
+        busy(&first.backends[0], 7);
+        first.pool("m").unwrap().pace.measured(Instant::ORIGIN, 1.0, 3.0);
         let second = Fleet::new(vec![spec("c"), spec("a")], Config::default(), Some(&first));
         assert_eq!(second.backends[1].load.in_flight(), 1);
         assert_eq!(second.backends[0].slot, 2, "slots are never used again");

@@ -191,6 +191,32 @@ pub const BACKEND_EXPECTED_TTFT: Metric = Metric::gauge_of(
     &["backend"],
     "Expected time to first token of a 1,000-token prompt sent to a backend now.",
 );
+/// Requests that are held.
+pub const QUEUE_LENGTH: Metric = Metric::gauge_of(
+    "plimsoll_queue_requests",
+    &["model"],
+    "Requests that wait because every backend of their model is at its line.",
+);
+/// How long requests were held.
+pub const QUEUE_WAIT: Metric = Metric::histogram_of(
+    "plimsoll_queue_wait_seconds",
+    &["model"],
+    TTFT_BUCKETS,
+    "How long a request waited because every backend was at its line; only of those that waited.",
+);
+/// What was cached of prompts, as routing thought.
+pub const PREFIX_TOKENS: Metric = Metric::counter_of(
+    "plimsoll_prefix_tokens_total",
+    &["model"],
+    "Prompt tokens that the picked backend was expected to have cached (estimated).",
+);
+/// How right routing was.
+pub const TTFT_PREDICTION: Metric = Metric::histogram_of(
+    "plimsoll_ttft_prediction_ratio",
+    &["model"],
+    &[0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0],
+    "Time to first token of an attempt over what was expected when its backend was picked.",
+);
 /// Whether a backend is in service.
 pub const BACKEND_HEALTHY: Metric =
     Metric::gauge_of("plimsoll_backend_healthy", &["backend"], "1 in service, 0.5 in probation, 0 ejected.");
@@ -254,6 +280,10 @@ pub const ALL: &[Metric] = &[
     BACKEND_IN_FLIGHT,
     BACKEND_QUEUED_TOKENS,
     BACKEND_EXPECTED_TTFT,
+    QUEUE_LENGTH,
+    QUEUE_WAIT,
+    PREFIX_TOKENS,
+    TTFT_PREDICTION,
     BACKEND_HEALTHY,
     EJECTIONS,
     UPSTREAM_CONNECTIONS,
@@ -300,7 +330,10 @@ mod tests {
         for metric in ALL {
             match metric.kind {
                 Type::Counter => assert!(metric.name.ends_with("_total"), "{}", metric.name),
-                Type::Histogram => assert!(metric.name.ends_with("_seconds"), "{}", metric.name),
+                Type::Histogram => {
+                    let says = ["_seconds", "_ratio"].iter().any(|unit| metric.name.ends_with(unit));
+                    assert!(says, "{}", metric.name);
+                }
                 Type::Gauge => {}
             }
             assert!(metric.buckets.is_sorted(), "{}", metric.name);

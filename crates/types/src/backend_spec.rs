@@ -1,4 +1,6 @@
-use crate::Locality;
+use std::time::Duration;
+
+use crate::{Locality, StepTime};
 
 /// One running instance of an engine, as the configuration or a source of backends describes it.
 ///
@@ -13,6 +15,14 @@ pub struct BackendSpec {
     pub accelerator: String,
     /// The models that it serves.
     pub models: Vec<ServedModel>,
+    /// How long its steps take, where that is known: from a table, or measured by `plimsoll load --calibrate`.
+    pub step_time: Option<StepTime>,
+    /// Tokens whose keys and values its memory holds, where that is known.
+    pub kv_tokens: Option<u32>,
+    /// The network there and back, where that is known beforehand.
+    pub round_trip: Option<Duration>,
+    /// What an hour of using it costs in US dollars: nothing where it is paid for anyway.
+    pub dollars_per_hour: f64,
     /// Requests that it may work on at a time.
     pub max_in_flight: u32,
     /// What tells this backend from another of the same name: its address and how to talk to it. Two specs that

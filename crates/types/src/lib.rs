@@ -9,6 +9,7 @@
 
 mod answer;
 mod backend_spec;
+pub mod blocks;
 mod clock;
 mod error;
 mod keys;
@@ -20,6 +21,7 @@ mod time;
 
 pub use answer::{Chunk, Finish, Head, Peeked, Usage};
 pub use backend_spec::{BackendSpec, ServedModel};
+pub use blocks::{BLOCK_TOKENS, Blocks};
 pub use clock::{Clock, Sleep, TokioClock};
 pub use error::ServeError;
 pub use keys::{Key, Keys, List, Section};

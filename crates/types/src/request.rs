@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Instant, Text};
+use crate::{Blocks, Instant, Text};
 
 /// What is asked of a model: one of the routes of the OpenAI API, or Anthropic's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -147,6 +147,8 @@ pub struct Envelope {
     pub ask_usage: Option<Splice>,
     /// Prompt tokens, estimated from the length of the prompt's text.
     pub prompt_tokens: u32,
+    /// What the prompt begins with; none where nobody asks for them.
+    pub blocks: Blocks,
     /// The limit that the caller put on the answer, in tokens.
     pub max_tokens: Option<u32>,
     /// Who pays; `None` where no keys are configured.

@@ -1,3 +1,5 @@
+use crate::{Key, Keys, Section};
+
 /// How long one step of a GPU takes for a given model: constants in milliseconds and tokens.
 ///
 /// ```text
@@ -33,6 +35,44 @@ pub struct StepTime {
     pub e2: f64,
 }
 
+impl Default for StepTime {
+    /// A GPU that takes no time: none is given.
+    fn default() -> Self {
+        Self {
+            host: 0.0,
+            alpha: 0.0,
+            beta: 0.0,
+            p: 1.0,
+            d0: 0.0,
+            d1: 0.0,
+            d2: 0.0,
+            e0: 0.0,
+            e1: 0.0,
+            e2: 0.0,
+        }
+    }
+}
+
+impl Section for StepTime {
+    fn keys(&mut self, keys: &mut dyn Keys) {
+        for (name, doc, value) in [
+            ("host", "Milliseconds of the host for each step.", &mut self.host),
+            ("alpha", "Milliseconds to read the weights.", &mut self.alpha),
+            ("beta", "Milliseconds of matrix work for each token.", &mut self.beta),
+            ("p", "How sharply the two bounds meet.", &mut self.p),
+            ("d0", "Milliseconds of attention for any decoding.", &mut self.d0),
+            ("d1", "Milliseconds for each decoding sequence.", &mut self.d1),
+            ("d2", "Milliseconds for each token of context that is decoded over.", &mut self.d2),
+            ("e0", "Milliseconds of attention for each chunk of prefill.", &mut self.e0),
+            ("e1", "Milliseconds for each token of a chunk.", &mut self.e1),
+            ("e2", "Milliseconds for each pair of tokens that a chunk attends over.", &mut self.e2),
+        ] {
+            let range = if name == "p" { 0.1..=10.0 } else { 0.0..=1e6 };
+            keys.decimal(Key::new(name, doc), range, value);
+        }
+    }
+}
+
 /// A piece of a prompt that is prefilled in one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunked {
@@ -43,6 +83,12 @@ pub struct Chunked {
 }
 
 impl StepTime {
+    /// Whether it says anything.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// Milliseconds of a step that prefills `chunks` and writes one token for each of `sequences`, whose contexts are
     /// `context` tokens in all.
     #[must_use]

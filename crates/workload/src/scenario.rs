@@ -11,13 +11,15 @@ mod reality;
 mod shipped;
 mod variants;
 
-pub use backends::{Group, Times};
+pub use backends::Group;
 pub use faults::{Fault, What};
 pub use gateways::{Gateway, RoundTrip};
 pub use published::{Published, Row};
 pub use reality::Reality;
 pub use shipped::{SHIPPED, Shipped};
 pub use variants::Variant;
+
+use std::time::Duration;
 
 use plimsoll_types::{Key, Keys, Section};
 
@@ -43,6 +45,8 @@ pub struct Scenario {
     pub backends: Vec<Group>,
     /// What goes wrong, and when.
     pub faults: Vec<Fault>,
+    /// How often backends tell gateways how loaded they are; never if zero.
+    pub reports: Duration,
     /// How far reality is from what gateways are told.
     pub reality: Reality,
     /// Variants of the world to compare; none means the world as it is.
@@ -72,6 +76,7 @@ impl Default for Scenario {
             round_trips: Vec::new(),
             backends: Vec::new(),
             faults: Vec::new(),
+            reports: Duration::ZERO,
             reality: Reality::default(),
             variants: Vec::new(),
             policies: Vec::new(),
@@ -169,6 +174,9 @@ impl Section for Scenario {
         keys.list(Key::new("round_trips", "How far regions are from each other."), &mut self.round_trips);
         keys.list(Key::new("backends", "The backends; none means the embedded fleet."), &mut self.backends);
         keys.list(Key::new("faults", "What goes wrong, and when."), &mut self.faults);
+        let key =
+            Key::new("reports_ms", "How often backends tell gateways how loaded they are; 0 means never.");
+        keys.millis(key, 0..=3_600_000, &mut self.reports);
         keys.section(
             Key::new("reality", "How far reality is from what gateways are told."),
             &mut self.reality,

@@ -18,8 +18,11 @@ mod engine;
 mod executor;
 mod faults;
 mod gaps;
+mod link;
+mod reports;
 mod requests;
 mod runs;
+mod seat;
 mod station;
 mod world;
 

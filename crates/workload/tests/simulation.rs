@@ -195,3 +195,54 @@ backends: [{{name: one, count: 1, prefix_cache: {cache}}}]
     assert_eq!(hit(&without), 0.0);
     assert!(with[0].report.total.ttft.mean < 0.6 * without[0].report.total.ttft.mean);
 }
+
+const SESSIONS: &str = "
+trace:
+  synthetic: conversations
+  arrivals: {process: poisson, rate: 12}
+  for_s: 120
+backends: [{name: h100, count: 4, accelerator: H100, shape: 8B}]
+policies: [power_of_two, expected_cost]
+seeds: 2
+";
+
+#[test]
+fn sessions_go_where_their_beginning_is_cached_and_no_backend_gets_all_of_them() {
+    let outcomes = run_with(SESSIONS, &Options { threads: 2, every_token: false, records: false });
+    let of = |policy: &'static str| outcomes.iter().filter(move |outcome| outcome.policy == policy);
+    let hit = |policy: &'static str| -> f64 {
+        of(policy).map(|outcome| outcome.report.fleet.as_ref().unwrap().total.cache_hit).sum::<f64>() / 2.0
+    };
+    assert!(
+        hit("expected_cost") > 1.3 * hit("power_of_two"),
+        "{} {}",
+        hit("expected_cost"),
+        hit("power_of_two")
+    );
+    for outcome in of("expected_cost") {
+        let most = outcome.report.by_backend.iter().map(|group| group.figures.requests).max().unwrap();
+        assert!(most < outcome.report.total.requests / 2, "{most} of {}", outcome.report.total.requests);
+    }
+}
+
+const CROWDED: &str = "
+trace:
+  synthetic: plain
+  arrivals: {process: poisson, rate: 45}
+  for_s: 60
+gateways: [{count: 6}]
+reports_ms: 500
+backends: [{name: h100, count: 2, accelerator: H100}, {name: a100, count: 2, accelerator: A100}]
+policies: [expected_cost]
+seeds: 3
+";
+
+#[test]
+fn reports_of_what_others_sent_do_no_harm_and_start_no_herd() {
+    let options = Options { threads: 2, every_token: false, records: false };
+    let mean = |text: &str| -> f64 {
+        run_with(text, &options).iter().map(|outcome| outcome.report.total.e2e.mean).sum::<f64>() / 3.0
+    };
+    let (told, alone) = (mean(CROWDED), mean(&CROWDED.replace("reports_ms: 500", "reports_ms: 0")));
+    assert!(told < 1.05 * alone, "{told} {alone}");
+}

@@ -21,13 +21,15 @@ pub const EMBEDDING_MODEL: &str = "sim-embed";
 pub fn embedded(seed: u64, epoch: Duration, time_scale: u32) -> Vec<Simulated> {
     let backend = |(index, member): (u64, &Member)| {
         let gpu = GpuModel { time: member.gpu.time.scaled(time_scale.into()), ..*member.gpu };
+        let round_trip = member.round_trip * time_scale;
         let mut spec = member.spec();
+        (spec.step_time, spec.round_trip) = (Some(gpu.time), Some(round_trip));
         if time_scale != 1 {
             // What is known of it on another scale is not true on this one.
             spec.identity += &format!(" x{time_scale}");
         }
         let origin = (mix(seed, index), epoch.as_secs());
-        Simulated::new(spec, member.skill(), &gpu, member.round_trip * time_scale, origin)
+        Simulated::new(spec, member.skill(), &gpu, round_trip, origin)
     };
     (0..).zip(&members()).map(backend).collect()
 }
@@ -57,6 +59,10 @@ impl Member {
             locality: self.locality.clone(),
             accelerator: self.gpu.accelerator.to_owned(),
             models: vec![ServedModel::plain(self.model)],
+            step_time: Some(self.gpu.time),
+            kv_tokens: Some(self.gpu.kv_tokens),
+            round_trip: Some(self.round_trip),
+            dollars_per_hour: 0.0,
             // Half of them may wait inside, as they do in engines.
             max_in_flight: 2 * SEQUENCES,
         }

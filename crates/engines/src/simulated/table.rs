@@ -59,6 +59,14 @@ pub fn gpu_models() -> &'static [GpuModel] {
     &MODELS
 }
 
+/// The names of all rows of the table, with commas between: for messages.
+#[must_use]
+pub fn known_gpu_models() -> String {
+    let name =
+        |gpu: &GpuModel| format!("{} {} x{} {}", gpu.accelerator, gpu.shape, gpu.tensor_parallel, gpu.dtype);
+    gpu_models().iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
 /// The GPU of this name with a model of this shape, spread and type on it.
 #[must_use]
 pub fn gpu_model(

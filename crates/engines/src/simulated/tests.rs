@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_types::{
-    Chunk, Clock, Envelope, Finish, Head, Instant, Kind, Peeked, Request, Splice, Text, TokioClock, Usage,
+    Blocks, Chunk, Clock, Envelope, Finish, Head, Instant, Kind, Peeked, Request, Splice, Text, TokioClock,
+    Usage,
 };
 use serde_json::{Value, json};
 
@@ -65,6 +66,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         stream: body["stream"] == true,
         ask_usage: None,
         prompt_tokens: 0,
+        blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
         deadline: None,

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth;
-use plimsoll_engines::{Authorize, Bearer, grpc, openai};
-use plimsoll_types::{BackendSpec, Key, Keys, Locality, Section, ServedModel};
+use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
+use plimsoll_types::{BackendSpec, Key, Keys, Locality, Section, ServedModel, StepTime};
 
 /// One backend, as it stands in the file.
 #[derive(Debug, Clone)]
@@ -21,6 +21,22 @@ pub struct BackendConfig {
     pub locality: Locality,
     /// What it computes on.
     pub accelerator: String,
+    /// The shape of the model, as the table of GPUs has it.
+    pub shape: String,
+    /// Over how many GPUs the model is spread.
+    pub tensor_parallel: u64,
+    /// The type of the weights.
+    pub dtype: String,
+    /// Step times in the place of the table's.
+    pub step_time: StepTime,
+    /// Tokens whose keys and values memory holds; 0 means what the table says, if it knows.
+    pub kv_tokens: u64,
+    /// The network there and back, in milliseconds; 0 means that it is not known.
+    pub round_trip_ms: f64,
+    /// What an hour of one GPU costs, in US dollars.
+    pub gpu_hour_dollars: f64,
+    /// Whether it is paid for anyway.
+    pub committed: bool,
     /// Requests at a time.
     pub max_in_flight: u64,
     /// Whether to speak HTTP/2.
@@ -58,6 +74,14 @@ impl Default for BackendConfig {
             aliases: Vec::new(),
             locality: Locality::default(),
             accelerator: String::new(),
+            shape: String::new(),
+            tensor_parallel: 1,
+            dtype: "bf16".into(),
+            step_time: StepTime::default(),
+            kv_tokens: 0,
+            round_trip_ms: 0.0,
+            gpu_hour_dollars: 0.0,
+            committed: false,
             max_in_flight: 1_024,
             http2: false,
             bearer: Secret::default(),
@@ -87,6 +111,34 @@ impl Section for BackendConfig {
         keys.text(Key::new("region", "The region that it is in."), &mut self.locality.region);
         keys.text(Key::new("zone", "The zone that it is in."), &mut self.locality.zone);
         keys.text(Key::new("accelerator", "What it computes on, such as H200."), &mut self.accelerator);
+        let key = Key::new(
+            "shape",
+            "The shape of the model there, such as 8B: with `accelerator`, a row of the table of GPUs.",
+        );
+        keys.text(key, &mut self.shape);
+        let key = Key::new("tensor_parallel", "Over how many GPUs the model is spread.");
+        keys.number(key, 1..=64, &mut self.tensor_parallel);
+        keys.text(Key::new("dtype", "The type of the weights: bf16 or fp8."), &mut self.dtype);
+        let key = Key::new(
+            "step_time",
+            "Step times as `plimsoll load --calibrate` prints them, in the place of the table's.",
+        );
+        keys.section(key, &mut self.step_time);
+        let key = Key::new(
+            "kv_tokens",
+            "Tokens whose keys and values its memory holds; 0 means what the table says, if it knows.",
+        );
+        keys.number(key, 0..=1_000_000_000, &mut self.kv_tokens);
+        let key = Key::new("round_trip_ms", "The network there and back; 0 means that it is not known.");
+        keys.decimal(key, 0.0..=10_000.0, &mut self.round_trip_ms);
+        let key = Key::new(
+            "gpu_hour_dollars",
+            "What an hour of one of its GPUs costs; 0 means that money does not count.",
+        );
+        keys.decimal(key, 0.0..=1_000.0, &mut self.gpu_hour_dollars);
+        let key =
+            Key::new("committed", "Whether it is paid for anyway, so that using it costs nothing more.");
+        keys.flag(key, &mut self.committed);
         let key = Key::new("max_in_flight", "Requests that it gets at a time.");
         keys.number(key, 1..=1_000_000, &mut self.max_in_flight);
         keys.flag(Key::new("http2", "Whether to speak HTTP/2 to it."), &mut self.http2);
@@ -117,13 +169,16 @@ impl BackendConfig {
         if self.url.is_empty() {
             return keys.wrong("url", "is missing".into());
         }
-        let made = if self.speaks_grpc() {
-            grpc::Backend::new(&self.engine()).err()
-        } else {
-            openai::Backend::new(&self.engine()).err()
-        };
-        if let Some(invalid) = made {
+        if let Some(invalid) = self.unreachable() {
             keys.wrong(invalid.key, invalid.why);
+        }
+        if !self.shape.is_empty() && self.gpu().is_none() {
+            let known = simulated::known_gpu_models();
+            let why = format!(
+                "is not in the table with this accelerator, tensor_parallel and dtype; leave it out and give step_time, or \
+                 take one of {known}"
+            );
+            keys.wrong("shape", why);
         }
         for (model, _) in &self.aliases {
             if !self.models.contains(model) {
@@ -136,6 +191,15 @@ impl BackendConfig {
     #[must_use]
     pub fn speaks_grpc(&self) -> bool {
         self.url.starts_with("grpc://") || self.url.starts_with("grpcs://")
+    }
+
+    /// Why nobody can talk to it, if so.
+    pub(super) fn unreachable(&self) -> Option<openai::Invalid> {
+        if self.speaks_grpc() {
+            grpc::Backend::new(&self.engine()).err()
+        } else {
+            openai::Backend::new(&self.engine()).err()
+        }
     }
 
     /// How to talk to it.
@@ -173,7 +237,28 @@ impl BackendConfig {
                 .collect(),
             max_in_flight: u32::try_from(self.max_in_flight).unwrap_or(u32::MAX),
             identity: self.identity(),
+            step_time: Some(self.step_time).filter(StepTime::is_given).or(self.gpu().map(|gpu| gpu.time)),
+            kv_tokens: self.kv_tokens(),
+            round_trip: (self.round_trip_ms > 0.0)
+                .then(|| Duration::from_secs_f64(self.round_trip_ms / 1_000.0)),
+            dollars_per_hour: self.marginal_dollars(),
         }
+    }
+
+    /// Its row in the table of GPUs, if it is there.
+    fn gpu(&self) -> Option<&'static simulated::GpuModel> {
+        let spread = u32::try_from(self.tensor_parallel).ok()?;
+        simulated::gpu_model(&self.accelerator, &self.shape, spread, &self.dtype)
+    }
+
+    fn kv_tokens(&self) -> Option<u32> {
+        let given = u32::try_from(self.kv_tokens).ok().filter(|tokens| *tokens > 0);
+        given.or(self.gpu().map(|gpu| gpu.kv_tokens))
+    }
+
+    /// What an hour of using it costs beside what is paid anyway.
+    fn marginal_dollars(&self) -> f64 {
+        if self.committed { 0.0 } else { self.gpu_hour_dollars * self.tensor_parallel as f64 }
     }
 
     /// Differs where another engine must be made: a hash, since secrets are part of it.

@@ -1,4 +1,3 @@
-use plimsoll_engines::openai;
 use plimsoll_types::Keys;
 
 use super::{BackendConfig, Config};
@@ -34,7 +33,7 @@ impl Config {
         }
         for (index, url) in said.backends.into_iter().enumerate() {
             let backend = BackendConfig::at(format!("b{}", index + 1), url);
-            if let Err(invalid) = openai::Backend::new(&backend.engine()) {
+            if let Some(invalid) = backend.unreachable() {
                 keys.wrong("backends", format!("--backend {}: {}", backend.url, invalid.why));
             }
             self.backends.push(backend);

@@ -13,7 +13,6 @@ use prost::Message as _;
 use super::metadata::Metadata;
 use crate::core::Core;
 use crate::house::Settings;
-use crate::openai::peek;
 
 /// The request that `message` makes of `method`.
 ///
@@ -29,7 +28,7 @@ pub(super) fn request(
 ) -> Result<Request, ServeError> {
     let options = options(message)?;
     let body = body(method, message, options.priority)?;
-    let peeked = peek::peek(method.kind, &body, &settings.config.requests)?;
+    let peeked = core.peek(method.kind, &body, settings)?;
     if peeked.stream != method.stream {
         return Err(ServeError::invalid("`stream` is said by the method that is called"));
     }
@@ -44,6 +43,7 @@ pub(super) fn request(
         stream: peeked.stream,
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
+        blocks: peeked.blocks,
         max_tokens: peeked.max_tokens,
         tenant: payer(tenant, options.tenant)?,
         deadline: metadata.deadline.into_iter().chain(own).min(),

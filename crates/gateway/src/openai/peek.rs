@@ -6,9 +6,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use plimsoll_engines::json::{JsonError, Next, Scanner, Str};
-use plimsoll_types::{Kind, ServeError, Splice, Text};
+use plimsoll_engines::json::{JsonError, Next, Scanner, Str, Visit};
+use plimsoll_types::{Blocks, Kind, ServeError, Splice, Text};
 
+use super::prompt::{Part, Prompt};
 use crate::config::Requests;
 
 /// What was read from a body.
@@ -19,30 +20,48 @@ pub(crate) struct Peeked {
     pub(crate) stream: bool,
     pub(crate) ask_usage: Option<Splice>,
     pub(crate) prompt_tokens: u32,
+    pub(crate) blocks: Blocks,
     pub(crate) max_tokens: Option<u32>,
 }
 
 /// Bytes of text that make a token, roughly, in the languages and vocabularies of today.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// Reads the body of a request of `kind`.
+/// Reads the body of a request of `kind`. Where somebody wants to know what the prompt begins with, `prompt` brings the
+/// space to find out.
 ///
 /// # Errors
 ///
 /// [`ServeError::Invalid`] that says what to change.
-pub(crate) fn peek(kind: Kind, body: &Bytes, limits: &Requests) -> Result<Peeked, ServeError> {
+pub(crate) fn peek(
+    kind: Kind,
+    body: &Bytes,
+    limits: &Requests,
+    prompt: Option<&mut Prompt>,
+) -> Result<Peeked, ServeError> {
     // Most bodies are ASCII, which is found out several times as fast.
     if !body.is_ascii()
         && let Err(error) = std::str::from_utf8(body)
     {
         return Err(bad_json(JsonError { at: error.valid_up_to(), what: "the body is not UTF-8" }));
     }
-    let mut reader = Reader { scanner: Scanner::new(body), limits, found: Found::default() };
+    // Only what writes tokens has a use for a prompt that is cached.
+    let mut prompt = prompt.filter(|_| kind.streams());
+    if let Some(prompt) = &mut prompt {
+        prompt.clear();
+    }
+    let mut reader = Reader { scanner: Scanner::new(body), limits, found: Found::default(), prompt };
     reader.document().map_err(|problem| match problem {
         Problem::Json(error) => bad_json(error),
         Problem::Said(error) => error,
     })?;
-    reader.found.done(kind, body)
+    let Reader { found, prompt, .. } = reader;
+    let salt = found.salt.clone();
+    let mut peeked = found.done(kind, body)?;
+    if let Some(prompt) = prompt {
+        peeked.blocks = prompt.blocks(body, &[peeked.model.as_bytes(), &body[salt]]);
+    }
+    Ok(peeked)
 }
 
 fn bad_json(error: JsonError) -> ServeError {
@@ -87,6 +106,7 @@ struct Found {
     stream: bool,
     options: Option<Options>,
     prompt_bytes: usize,
+    salt: Range<usize>,
     max_tokens: Option<u32>,
     first_member: usize,
 }
@@ -109,12 +129,14 @@ const KEYS: &[&str] = &[
     "tools",
     "query",
     "documents",
+    "cache_salt",
 ];
 
 struct Reader<'a> {
     scanner: Scanner<'a>,
     limits: &'a Requests,
     found: Found,
+    prompt: Option<&'a mut Prompt>,
 }
 
 impl Reader<'_> {
@@ -139,7 +161,7 @@ impl Reader<'_> {
                 }
                 None => {
                     self.refuse_closed(&key)?;
-                    self.prose()?;
+                    self.prose(None)?;
                 }
             }
         }
@@ -183,8 +205,12 @@ impl Reader<'_> {
                 Ok(())
             }
             "n" | "best_of" => self.whole(name, self.limits.max_choices).map(|_| ()),
+            "cache_salt" => {
+                self.found.salt = self.prose(None)?;
+                Ok(())
+            }
             _ => {
-                self.found.prompt_bytes += self.prose()?.len();
+                self.found.prompt_bytes += self.prose(Part::named(name))?.len();
                 Ok(())
             }
         }
@@ -241,14 +267,17 @@ impl Reader<'_> {
 
     /// Takes a value and looks at the links in it: an engine follows those that it finds under a key such as
     /// `image_url`, and where in the body those may stand changes with every engine.
-    fn prose(&mut self) -> Result<Range<usize>, Problem> {
-        let (limits, mut refused) = (self.limits, None);
-        let at = self.scanner.skip_with(&mut |scanner, key| {
-            if refused.is_none() && names_a_link(scanner, key) {
-                refused = links_at(&mut scanner.clone())?.into_iter().find(|link| !limits.may_link(link));
+    fn prose(&mut self, part: Option<Part>) -> Result<Range<usize>, Problem> {
+        let prompt = match (&mut self.prompt, part) {
+            (Some(prompt), Some(part)) => {
+                prompt.enter(part);
+                Some(&mut **prompt)
             }
-            Ok(())
-        })?;
+            _ => None,
+        };
+        let mut look = Look { limits: self.limits, refused: None, prompt };
+        let at = self.scanner.skip_with(&mut look)?;
+        let Look { refused, .. } = look;
         match refused {
             None => Ok(at),
             Some(link) => {
@@ -259,6 +288,38 @@ impl Reader<'_> {
                 );
                 Err(Problem::Said(ServeError::Invalid { message, param: None, code: "link_not_allowed" }))
             }
+        }
+    }
+}
+
+/// Looks for links that may not be followed, and gathers the prompt.
+struct Look<'a> {
+    limits: &'a Requests,
+    refused: Option<String>,
+    prompt: Option<&'a mut Prompt>,
+}
+
+impl Visit for Look<'_> {
+    fn key(&mut self, scanner: &Scanner<'_>, key: &Str, depth: u32) -> Result<(), JsonError> {
+        if self.refused.is_none() && names_a_link(scanner, key) {
+            let links = links_at(&mut scanner.clone())?;
+            self.refused = links.into_iter().find(|link| !self.limits.may_link(link));
+        }
+        if let Some(prompt) = &mut self.prompt {
+            prompt.key(scanner.raw(key), key.raw.clone(), depth);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, depth: u32) {
+        if let Some(prompt) = &mut self.prompt {
+            prompt.open(depth);
+        }
+    }
+
+    fn scalar(&mut self, at: Range<usize>, depth: u32) {
+        if let Some(prompt) = &mut self.prompt {
+            prompt.scalar(at, depth);
         }
     }
 }
@@ -320,6 +381,7 @@ impl Found {
             stream,
             ask_usage,
             prompt_tokens: u32::try_from(self.prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX / 2),
+            blocks: Blocks::default(),
             max_tokens: self.max_tokens,
         })
     }
@@ -342,7 +404,7 @@ mod tests {
     use super::*;
 
     fn look(body: &str) -> Result<Peeked, ServeError> {
-        peek(Kind::Chat, &Bytes::copy_from_slice(body.as_bytes()), &Requests::default())
+        peek(Kind::Chat, &Bytes::copy_from_slice(body.as_bytes()), &Requests::default(), None)
     }
 
     fn why(body: &str) -> String {

@@ -13,8 +13,8 @@ use plimsoll_engines::{Answer, Call, Engine, Failure};
 use plimsoll_pipeline::{Config, Flow, Pipeline, Shared, Snapshot, TokenStream};
 use plimsoll_routing::Fleet;
 use plimsoll_types::{
-    BackendSpec, Chunk, Clock, Envelope, Head, Instant, Kind, Peeked, Request, ServedModel, Sleep, Text,
-    TokioClock,
+    BackendSpec, Blocks, Chunk, Clock, Envelope, Head, Instant, Kind, Peeked, Request, ServedModel, Sleep,
+    Text, TokioClock,
 };
 
 /// What a backend does next.
@@ -135,11 +135,16 @@ pub(crate) struct House {
 impl House {
     /// A house whose backend `i` answers its calls by the scripts in `backends[i]`.
     pub(crate) fn new(config: Config, backends: Vec<Vec<Vec<Step>>>) -> Self {
+        Self::narrow(config, backends, 100)
+    }
+
+    /// The same, where each backend takes so many requests at a time.
+    pub(crate) fn narrow(config: Config, backends: Vec<Vec<Vec<Step>>>, max_in_flight: u32) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
         let specs = (0..backends.len()).map(|index| BackendSpec {
             name: format!("b{index}"),
             models: vec![ServedModel::plain("m")],
-            max_in_flight: 100,
+            max_in_flight,
             ..BackendSpec::default()
         });
         // In turn: which backend comes first is part of the script.
@@ -186,6 +191,7 @@ impl House {
             stream,
             ask_usage: None,
             prompt_tokens: 10,
+            blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
             deadline: None,

@@ -9,7 +9,7 @@ use crate::{Candidates, RequestShape};
 pub struct LeastInFlight;
 
 impl Policy for LeastInFlight {
-    fn pick(&self, _: &RequestShape, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
+    fn pick(&self, _: &RequestShape<'_>, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
         // Starting anywhere and keeping the first of equals spreads ties without a second pass.
         let (count, start) = (candidates.len(), rng.random_range(0..candidates.len()));
         let mut best = start;
@@ -26,15 +26,16 @@ impl Policy for LeastInFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::tests::{members, rng, shape};
+    use crate::Conditions;
+    use crate::snapshot::tests::{busy, members, rng, shape};
 
     #[test]
     fn the_emptiest_is_taken() {
         let members = members(4);
-        for busy in [0, 1, 3] {
-            members[busy].load.enter(1);
+        for one in [0, 1, 3] {
+            busy(&members[one], 1);
         }
-        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         for _ in 0..20 {
             assert_eq!(LeastInFlight.pick(&shape(10), candidates, &mut rng()), 2);
         }

@@ -11,7 +11,7 @@ use crate::{Candidates, RequestShape};
 pub struct LeastTokens;
 
 impl Policy for LeastTokens {
-    fn pick(&self, _: &RequestShape, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
+    fn pick(&self, _: &RequestShape<'_>, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
         // Starting anywhere and keeping the first of equals spreads ties without a second pass.
         let (count, start) = (candidates.len(), rng.random_range(0..candidates.len()));
         let others = (1..count).map(|step| (start + step) % count);
@@ -25,16 +25,15 @@ impl Policy for LeastTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::tests::{members, rng, shape};
+    use crate::Conditions;
+    use crate::snapshot::tests::{busy, members, rng, shape};
 
     #[test]
     fn one_long_prompt_outweighs_many_short_ones() {
         let members = members(2);
-        members[0].load.enter(100_000);
-        (0..50).for_each(|_| {
-            members[1].load.enter(100);
-        });
-        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        busy(&members[0], 100_000);
+        (0..50).for_each(|_| busy(&members[1], 100));
+        let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         for _ in 0..20 {
             assert_eq!(LeastTokens.pick(&shape(10), candidates, &mut rng()), 1);
         }

@@ -1,7 +1,6 @@
-use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, two};
 use crate::{Candidates, RequestShape};
 
 /// Samples two backends and takes the one expected to answer first.
@@ -17,14 +16,8 @@ pub struct PowerOfTwo;
 const INDIFFERENT: f32 = 0.005;
 
 impl Policy for PowerOfTwo {
-    fn pick(&self, request: &RequestShape, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
-        let count = candidates.len();
-        if count == 1 {
-            return 0;
-        }
-        let a = rng.random_range(0..count);
-        // One of the others: shifting past `a` keeps the two apart.
-        let b = (a + rng.random_range(1..count)) % count;
+    fn pick(&self, request: &RequestShape<'_>, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
+        let (a, b) = two(candidates.len(), rng);
         let gain = candidates.expected_ttft(a, request) - candidates.expected_ttft(b, request);
         // Which of the two is `a` was chance already.
         if gain <= INDIFFERENT { a } else { b }
@@ -34,13 +27,14 @@ impl Policy for PowerOfTwo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::tests::{members, rng, shape};
+    use crate::Conditions;
+    use crate::snapshot::tests::{busy, members, rng, shape};
 
     #[test]
     fn the_worst_of_all_is_never_taken() {
         let members = members(5);
-        members[3].load.enter(1_000_000);
-        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        busy(&members[3], 1_000_000);
+        let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         let mut rng = rng();
         for _ in 0..1_000 {
             assert_ne!(PowerOfTwo.pick(&shape(10), candidates, &mut rng), 3);
@@ -50,9 +44,9 @@ mod tests {
     #[test]
     fn milliseconds_do_not_keep_anybody_out() {
         let members = members(2);
-        members[0].pace.measured(shape(10).now, 266, 0.001);
-        members[1].pace.measured(shape(10).now, 266, 0.004);
-        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        members[0].pace.measured(shape(10).now, 0.01, 0.01);
+        members[1].pace.measured(shape(10).now, 0.01, 0.013);
+        let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         let mut rng = rng();
         let second = (0..1_000).filter(|_| PowerOfTwo.pick(&shape(10), candidates, &mut rng) == 1).count();
         assert!((400..600).contains(&second), "{second}");
@@ -61,7 +55,7 @@ mod tests {
     #[test]
     fn equals_share_evenly() {
         let members = members(4);
-        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         let (mut rng, mut counts) = (rng(), [0_u32; 4]);
         for _ in 0..8_000 {
             counts[PowerOfTwo.pick(&shape(10), candidates, &mut rng)] += 1;

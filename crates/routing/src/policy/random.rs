@@ -9,7 +9,7 @@ use crate::{Candidates, RequestShape};
 pub struct Random;
 
 impl Policy for Random {
-    fn pick(&self, _: &RequestShape, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
+    fn pick(&self, _: &RequestShape<'_>, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
         rng.random_range(0..candidates.len())
     }
 }
@@ -17,13 +17,14 @@ impl Policy for Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::tests::{members, rng, shape};
+    use crate::Conditions;
+    use crate::snapshot::tests::{busy, members, rng, shape};
 
     #[test]
     fn everybody_is_taken_as_often_however_loaded() {
         let members = members(4);
-        members[2].load.enter(1_000_000);
-        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        busy(&members[2], 1_000_000);
+        let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         let (mut rng, mut counts) = (rng(), [0_u32; 4]);
         for _ in 0..8_000 {
             counts[Random.pick(&shape(10), candidates, &mut rng)] += 1;

@@ -12,7 +12,7 @@ pub struct RoundRobin {
 }
 
 impl Policy for RoundRobin {
-    fn pick(&self, _: &RequestShape, candidates: Candidates<'_>, _: &mut SmallRng) -> usize {
+    fn pick(&self, _: &RequestShape<'_>, candidates: Candidates<'_>, _: &mut SmallRng) -> usize {
         self.next.fetch_add(1, Relaxed) % candidates.len()
     }
 }
@@ -20,12 +20,13 @@ impl Policy for RoundRobin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Conditions;
     use crate::snapshot::tests::{members, rng, shape};
 
     #[test]
     fn everybody_gets_the_same_share() {
         let (members, policy, mut counts) = (members(3), RoundRobin::default(), [0; 3]);
-        let candidates = Candidates::new(&members, None, 1.0).unwrap();
+        let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         for _ in 0..300 {
             counts[policy.pick(&shape(10), candidates, &mut rng())] += 1;
         }

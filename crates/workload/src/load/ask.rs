@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plimsoll_types::{Envelope, Forward, Instant, Kind, Request, Text};
+use plimsoll_types::{Blocks, Envelope, Forward, Instant, Kind, Request, Text};
 
 use super::keys::TenantKeys;
 use crate::prompts::{Body, Form, Length};
@@ -79,6 +79,7 @@ impl Requests {
             stream: self.body.stream,
             ask_usage: None,
             prompt_tokens: arrival.prompt_tokens,
+            blocks: Blocks::default(),
             max_tokens: Some(arrival.output_tokens),
             tenant: None,
             deadline: None,

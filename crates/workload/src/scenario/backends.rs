@@ -1,5 +1,5 @@
 use plimsoll_batching::step::{Admission, Limits};
-use plimsoll_engines::simulated::{gpu_model, gpu_models};
+use plimsoll_engines::simulated::{gpu_model, known_gpu_models};
 use plimsoll_types::{Key, Keys, Section, StepTime};
 
 /// Backends that are all alike: in one place, with the same GPU and model.
@@ -26,7 +26,7 @@ pub struct Group {
     /// The type of its weights.
     pub dtype: String,
     /// Step times in the place of the table's.
-    pub step_time: Times,
+    pub step_time: StepTime,
     /// How many times as fast as that they are.
     pub speed: f64,
     /// Tokens whose keys and values memory holds; 0 means what the table says.
@@ -55,27 +55,6 @@ pub struct Group {
     pub committed: u64,
 }
 
-/// Step-time constants, as the letters of [`StepTime`]; without `alpha` and `beta` they are not given.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Times(pub StepTime);
-
-impl Default for Times {
-    fn default() -> Self {
-        Self(StepTime {
-            host: 0.0,
-            alpha: 0.0,
-            beta: 0.0,
-            p: 1.0,
-            d0: 0.0,
-            d1: 0.0,
-            d2: 0.0,
-            e0: 0.0,
-            e1: 0.0,
-            e2: 0.0,
-        })
-    }
-}
-
 /// The names of the admissions.
 const ADMISSIONS: &[&str] = &["while_it_fits", "future_peak"];
 
@@ -92,7 +71,7 @@ impl Default for Group {
             shape: "8B".into(),
             tensor_parallel: 1,
             dtype: "bf16".into(),
-            step_time: Times::default(),
+            step_time: StepTime::default(),
             speed: 1.0,
             kv_tokens: 0,
             block_tokens: 16,
@@ -114,9 +93,9 @@ impl Group {
     /// How long steps take, as the table or the scenario has it.
     #[must_use]
     pub fn time(&self) -> StepTime {
-        let given = (self.step_time != Times::default()).then_some(self.step_time.0);
+        let given = Some(self.step_time).filter(StepTime::is_given);
         let table = || self.gpu().map(|gpu| gpu.time);
-        given.or_else(table).unwrap_or(self.step_time.0).scaled(1.0 / self.speed)
+        given.or_else(table).unwrap_or_default().scaled(1.0 / self.speed)
     }
 
     /// What one of its GPUs can do at a time.
@@ -154,20 +133,14 @@ impl Group {
         if self.name.is_empty() {
             keys.wrong("name", "is missing".into());
         }
-        if self.step_time == Times::default() && self.gpu().is_none() {
-            let known: Vec<String> = gpu_models()
-                .iter()
-                .map(|gpu| {
-                    format!("{} {} x{} {}", gpu.accelerator, gpu.shape, gpu.tensor_parallel, gpu.dtype)
-                })
-                .collect();
+        if !self.step_time.is_given() && self.gpu().is_none() {
             let (gpu, shape, spread, dtype) =
                 (&self.accelerator, &self.shape, self.tensor_parallel, &self.dtype);
             keys.wrong(
                 "accelerator",
                 format!(
                     "the table has no {gpu} {shape} x{spread} {dtype}; give step_time, or one of {}",
-                    known.join(", ")
+                    known_gpu_models()
                 ),
             );
         }
@@ -240,26 +213,5 @@ impl Section for Group {
             Key::new("committed", "How many of the backends are committed: paid for whether used or not.");
         keys.number(key, 0..=10_000, &mut self.committed);
         self.check(keys);
-    }
-}
-
-impl Section for Times {
-    fn keys(&mut self, keys: &mut dyn Keys) {
-        let time = &mut self.0;
-        for (name, doc, value) in [
-            ("host", "Milliseconds of the host for each step.", &mut time.host),
-            ("alpha", "Milliseconds to read the weights.", &mut time.alpha),
-            ("beta", "Milliseconds of matrix work for each token.", &mut time.beta),
-            ("p", "How sharply the two bounds meet.", &mut time.p),
-            ("d0", "Milliseconds of attention for any decoding.", &mut time.d0),
-            ("d1", "Milliseconds for each decoding sequence.", &mut time.d1),
-            ("d2", "Milliseconds for each token of context that is decoded over.", &mut time.d2),
-            ("e0", "Milliseconds of attention for each chunk of prefill.", &mut time.e0),
-            ("e1", "Milliseconds for each token of a chunk.", &mut time.e1),
-            ("e2", "Milliseconds for each pair of tokens that a chunk attends over.", &mut time.e2),
-        ] {
-            let range = if name == "p" { 0.1..=10.0 } else { 0.0..=1e6 };
-            keys.decimal(Key::new(name, doc), range, value);
-        }
     }
 }

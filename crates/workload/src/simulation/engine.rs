@@ -9,7 +9,8 @@ use plimsoll_types::{Chunk, Clock, Finish, Head, Peeked, Sleep, Text, Usage};
 
 use super::clock::Face;
 use super::requests::Requests;
-use super::station::{Prompt, Seat, Station};
+use super::seat::Seat;
+use super::station::{Prompt, Station};
 
 /// The bytes of an event, of which only the number counts.
 const EVENT: Bytes = Bytes::from_static(b"data: {}\n\n");

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plimsoll_types::{Envelope, Instant, Kind, Request, Text};
+use plimsoll_types::{BLOCK_TOKENS, Blocks, Envelope, Instant, Kind, Request, Text};
 
+use crate::random::mix;
 use crate::trace::{Arrival, Trace};
 
 /// The trace of a run, with what gateways are told of each request.
@@ -17,6 +18,8 @@ pub(super) struct Requests {
     estimates: Vec<u32>,
 }
 
+/// Bytes that a gateway takes a token to have.
+const BYTES_PER_TOKEN: u32 = 4;
 const ID: Text = Text::from_static("simulated");
 
 impl Requests {
@@ -49,6 +52,7 @@ impl Requests {
             stream: true,
             ask_usage: None,
             prompt_tokens: self.estimates[index],
+            blocks: self.blocks(arrival),
             max_tokens: None,
             tenant: None,
             deadline: None,
@@ -57,6 +61,22 @@ impl Requests {
             received: now,
         };
         Request { envelope, body: self.numbers.slice(index * 8..index * 8 + 8) }
+    }
+
+    /// What its prompt begins with, in blocks as large as those that gateways hash.
+    fn blocks(&self, arrival: &Arrival) -> Blocks {
+        let (size, gateway) = (u64::from(self.trace.block_tokens).max(1), BLOCK_TOKENS);
+        let ids = self.trace.blocks_of(arrival);
+        let bytes = arrival.prompt_tokens.saturating_mul(BYTES_PER_TOKEN);
+        let hashes: Vec<u64> = if size >= gateway {
+            let parts = size / gateway;
+            ids.iter().flat_map(|id| (0..parts).map(move |part| mix(*id, part))).collect()
+        } else {
+            // An id stands for all before it: the last of each group does for the group.
+            let group = (gateway / size) as usize;
+            ids.chunks_exact(group).filter_map(|group| group.last().copied()).collect()
+        };
+        Blocks::new(&hashes, bytes)
     }
 
     /// Which request has this body.

@@ -8,19 +8,20 @@
 //! tokens it writes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use plimsoll_batching::step::{Limits, Next, Refusal, Sequence, SequenceId};
-use plimsoll_engines::Failure;
+use plimsoll_batching::step::{Limits, Next, Refusal, Sequence};
 use plimsoll_engines::simulated::{Steps, Tally};
+use plimsoll_routing::Report;
 use plimsoll_types::{Clock, Instant, StepTime};
 
 use super::clock::Face;
 use super::gaps::Gaps;
+use super::link::{Delivery, Link};
+use super::seat::Seat;
 
 /// What a station is made of.
 #[derive(Debug, Clone)]
@@ -36,44 +37,6 @@ pub(super) struct Build {
     /// How often an answer's tokens are told, where each by itself would change no statistic; the first and the last are
     /// always told at once.
     pub(super) coalesce: Option<Duration>,
-}
-
-/// A request's place at a station, shared by the GPU and the request's own task.
-pub(super) struct Seat {
-    gateway: usize,
-    id: Cell<Option<SequenceId>>,
-    /// Tokens that the gateway was told of and has not taken.
-    told: Cell<u32>,
-    written: Cell<u32>,
-    delivered: Cell<u32>,
-    last_write: Cell<Instant>,
-    next_report: Cell<Instant>,
-    cached: Cell<Option<u32>>,
-    complete: Cell<bool>,
-    failed: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-/// What is new at a seat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct News {
-    /// Tokens that came.
-    pub(super) tokens: u32,
-    /// Whether they are the last, and how many prompt tokens were known already.
-    pub(super) last: Option<u32>,
-}
-
-struct Delivery {
-    seat: Rc<Seat>,
-    tokens: u32,
-    last: bool,
-}
-
-struct Link {
-    way: Duration,
-    under_way: RefCell<VecDeque<(Instant, Vec<Delivery>)>>,
-    spare: RefCell<Vec<Vec<Delivery>>>,
-    waker: Cell<Option<Waker>>,
 }
 
 /// One backend.
@@ -111,12 +74,6 @@ pub(super) struct Prompt<'a> {
 impl Station {
     /// A station that nobody has sent anything to, whose gaps between tokens go to `gaps`.
     pub(super) fn new(build: Build, clock: Face, gaps: Rc<Gaps>) -> Rc<Self> {
-        let link = |way: &Duration| Link {
-            way: *way,
-            under_way: RefCell::default(),
-            spare: RefCell::default(),
-            waker: Cell::default(),
-        };
         Rc::new(Self {
             steps: RefCell::new(Steps::new(build.time, build.limits)),
             time: build.time,
@@ -124,7 +81,7 @@ impl Station {
             prefix_cache: build.prefix_cache,
             coalesce: build.coalesce,
             clock,
-            links: build.ways.iter().map(link).collect(),
+            links: build.ways.iter().map(|way| Link::new(*way)).collect(),
             seats: RefCell::default(),
             occupied: Cell::new(0),
             occupied_since: Cell::default(),
@@ -143,15 +100,28 @@ impl Station {
     pub(super) fn start(self: &Rc<Self>) {
         tokio::task::spawn_local(Rc::clone(self).compute());
         for gateway in 0..self.links.len() {
-            if !self.links[gateway].way.is_zero() {
-                tokio::task::spawn_local(Rc::clone(self).carry(gateway));
+            if !self.links[gateway].way().is_zero() {
+                let station = Rc::clone(self);
+                tokio::task::spawn_local(async move { station.links[gateway].carry(&station.clock).await });
             }
         }
     }
 
     /// How long the way to a gateway is, one way.
     pub(super) fn way(&self, gateway: usize) -> Duration {
-        self.links[gateway].way
+        self.links[gateway].way()
+    }
+
+    /// How loaded it is, as its metrics would say; nothing if it cannot be reached.
+    pub(super) fn report(&self) -> Option<Report> {
+        let steps = self.steps.borrow();
+        let (scheduler, small) = (steps.scheduler(), |count: usize| u32::try_from(count).unwrap_or(u32::MAX));
+        let kv = scheduler.kv();
+        self.reachable.get().then(|| Report {
+            waiting: Some(small(scheduler.waiting())),
+            running: Some(small(scheduler.running())),
+            kv_used: Some((kv.capacity() - kv.free()) as f32 / kv.capacity() as f32),
+        })
     }
 
     /// Whether it can be reached.
@@ -190,7 +160,7 @@ impl Station {
         seats[id.slot()] = Some(Rc::clone(&seat));
         drop((steps, seats));
         self.occupy();
-        wake(&self.idle);
+        self.look();
         Ok(seat)
     }
 
@@ -211,12 +181,11 @@ impl Station {
     pub(super) fn restart(&self) {
         let seats: Vec<Rc<Seat>> = self.seats.borrow_mut().drain(..).flatten().collect();
         self.steps.borrow_mut().restart();
-        wake(&self.idle);
+        self.look();
         for seat in seats {
             seat.id.set(None);
             self.vacate();
-            seat.failed.set(true);
-            seat.wake();
+            seat.fail();
         }
     }
 
@@ -232,6 +201,13 @@ impl Station {
             occupied += self.clock.now() - self.occupied_since.get();
         }
         (self.steps.borrow().tally(), occupied, self.requests.get())
+    }
+
+    /// Wakes the task that drives the GPU.
+    fn look(&self) {
+        if let Some(waker) = self.idle.take() {
+            waker.wake();
+        }
     }
 
     fn occupy(&self) {
@@ -292,7 +268,7 @@ impl Station {
             let Some(seat) = &seats[slot] else { return Next::End };
             let tokens = seat.wrote(ends, wrote.last, self.coalesce);
             if self.coalesce.is_some() && wrote.output > 1 {
-                even.add(ends - seat.last_write.get(), ends + self.links[seat.gateway].way, &self.gaps);
+                even.add(ends - seat.last_write.get(), ends + self.links[seat.gateway].way(), &self.gaps);
             }
             seat.last_write.set(ends);
             if tokens > 0 {
@@ -321,26 +297,6 @@ impl Station {
         let weight = if mean == 0.0 { 1.0 } else { 0.02 };
         self.mean_output.set(mean + (f64::from(output) - mean) * weight);
     }
-
-    /// Carries what leaves for one gateway to its end.
-    async fn carry(self: Rc<Self>, gateway: usize) {
-        let link = &self.links[gateway];
-        loop {
-            let at = poll_fn(|cx| match link.under_way.borrow().front() {
-                Some((at, _)) => Poll::Ready(*at),
-                None => {
-                    link.waker.set(Some(cx.waker().clone()));
-                    Poll::Pending
-                }
-            })
-            .await;
-            self.clock.sleep_until(at).await;
-            let arrived = link.under_way.borrow_mut().pop_front();
-            if let Some((_, batch)) = arrived {
-                link.deliver(batch);
-            }
-        }
-    }
 }
 
 /// Gaps of one step that are all the same, as nearly all are: counted once.
@@ -365,94 +321,6 @@ impl Even {
             gaps.add(self.at, self.gap, self.count);
             self.count = 0;
         }
-    }
-}
-
-impl Link {
-    fn send(&self, batch: &mut Vec<Delivery>, at: Instant) {
-        let spare = self.spare.borrow_mut().pop().unwrap_or_default();
-        let batch = std::mem::replace(batch, spare);
-        if self.way.is_zero() {
-            return self.deliver(batch);
-        }
-        self.under_way.borrow_mut().push_back((at + self.way, batch));
-        wake(&self.waker);
-    }
-
-    fn deliver(&self, mut batch: Vec<Delivery>) {
-        for Delivery { seat, tokens, last } in batch.drain(..) {
-            seat.told.set(seat.told.get() + tokens);
-            seat.complete.set(last);
-            seat.wake();
-        }
-        self.spare.borrow_mut().push(batch);
-    }
-}
-
-impl Seat {
-    fn new(gateway: usize) -> Self {
-        Self {
-            gateway,
-            id: Cell::new(None),
-            told: Cell::new(0),
-            written: Cell::new(0),
-            delivered: Cell::new(0),
-            last_write: Cell::default(),
-            next_report: Cell::default(),
-            cached: Cell::new(None),
-            complete: Cell::new(false),
-            failed: Cell::new(false),
-            waker: RefCell::default(),
-        }
-    }
-
-    /// A token was written. Gives how many the gateway is to be told of now.
-    fn wrote(&self, now: Instant, last: bool, coalesce: Option<Duration>) -> u32 {
-        self.written.set(self.written.get() + 1);
-        if let Some(every) = coalesce {
-            if self.written.get() > 1 && !last && now < self.next_report.get() {
-                return 0;
-            }
-            self.next_report.set(now + every);
-        }
-        let tokens = self.written.get() - self.delivered.get();
-        self.delivered.set(self.written.get());
-        tokens
-    }
-
-    /// Takes what is new; the station may have lost it.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<News, Failure>> {
-        if self.told.get() > 0 {
-            let tokens = self.told.take();
-            let last = self.complete.get().then(|| self.cached.get().unwrap_or(0));
-            return Poll::Ready(Ok(News { tokens, last }));
-        }
-        if self.failed.get() {
-            return Poll::Ready(Err(Failure::Broken("the backend died")));
-        }
-        let mut waker = self.waker.borrow_mut();
-        match &mut *waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => *waker = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    /// Whether anything came or will not come.
-    pub(super) fn has_news(&self) -> bool {
-        self.told.get() > 0 || self.failed.get()
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-fn wake(cell: &Cell<Option<Waker>>) {
-    if let Some(waker) = cell.take() {
-        waker.wake();
     }
 }
 

@@ -16,7 +16,7 @@ use super::engine::StationEngine;
 use super::gaps::Gaps;
 use super::requests::Requests;
 use super::station::{Build, Station};
-use super::{executor, faults};
+use super::{executor, faults, reports};
 use crate::random::{Draw, mix};
 use crate::report::{About, BackendFigures, Kind, Recorder};
 use crate::scenario::{Gateway, Group, Scenario, Variant};
@@ -110,8 +110,17 @@ impl World<'_> {
         clock: &Face,
     ) -> Rc<Pipeline> {
         let routing = plimsoll_routing::Config { policy: self.policy, ..self.scenario.routing.clone() };
-        let fleet = Fleet::new(specs.to_vec(), routing, None);
+        // What this gateway is told: how far each backend is from here.
+        let told = specs
+            .iter()
+            .zip(stations)
+            .map(|(spec, station)| BackendSpec { round_trip: Some(2 * station.way(index)), ..spec.clone() });
+        let fleet = Fleet::new(told.collect(), routing, None);
         let shared = Shared::new(Snapshot::new(fleet, self.scenario.pipeline.clone()));
+        if !self.scenario.reports.is_zero() {
+            let every = (self.scenario.reports, clock.clone());
+            tokio::task::spawn_local(reports::tell(Arc::clone(&shared), stations.to_vec(), index, every));
+        }
         let (stations, requests, own) = (stations.to_vec(), Rc::clone(requests), clock.clone());
         let make = Box::new(move |backend: &Backend| -> Rc<dyn Engine> {
             // A fleet that is never replaced gives its slots in the order of its specs.
@@ -136,6 +145,10 @@ impl World<'_> {
             },
             accelerator: group.accelerator.clone(),
             models: models.iter().map(ServedModel::plain).collect(),
+            step_time: Some(group.time()),
+            kv_tokens: Some(group.limits().kv_blocks * group.limits().block_tokens),
+            round_trip: None,
+            dollars_per_hour: self.marginal_dollars(group, number),
             max_in_flight: u32::try_from(group.max_in_flight).unwrap_or(u32::MAX),
         }
     }
@@ -201,6 +214,17 @@ impl World<'_> {
         (0..gateways.len()).filter(|index| near(&gateways[*index])).collect()
     }
 
+    /// Whether a backend is committed: paid for whether it is used or not.
+    fn is_committed(&self, group: &Group, number: u64) -> bool {
+        self.variant.commitments && number <= group.committed
+    }
+
+    /// What an hour of using a backend costs beside what is paid anyway.
+    fn marginal_dollars(&self, group: &Group, number: u64) -> f64 {
+        let price = group.on_demand_dollars * group.tensor_parallel as f64;
+        if self.is_committed(group, number) { 0.0 } else { price }
+    }
+
     fn figures(
         &self,
         group: &Group,
@@ -210,7 +234,7 @@ impl World<'_> {
     ) -> BackendFigures {
         let (tally, occupied, requests) = station.tally();
         let hours = |time: Duration| time.as_secs_f64() / 3_600.0 * group.tensor_parallel as f64;
-        let committed = self.variant.commitments && number <= group.committed;
+        let committed = self.is_committed(group, number);
         let on_demand = hours(occupied) * group.on_demand_dollars;
         BackendFigures {
             name: spec.name.clone(),

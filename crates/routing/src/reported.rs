@@ -1,0 +1,141 @@
+//! What backends say of themselves, as far as it is not known here already. Hot path: no allocation, no lock, no await.
+
+use plimsoll_types::Instant;
+
+use crate::aged::Aged;
+
+/// What an engine reports of its load, from its metrics or from a header field of an answer. What it does not say is
+/// `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Report {
+    /// Requests that wait for their prompts to be read.
+    pub waiting: Option<u32>,
+    /// Requests that are being read or written.
+    pub running: Option<u32>,
+    /// The share of memory for keys and values that is in use, from 0 to 1.
+    pub kv_used: Option<f32>,
+}
+
+/// How much a report moves what is thought to run there: gateways that all follow the last one do all the same.
+const RUNNING_WEIGHT: f32 = 0.3;
+/// Seconds after which a report begins to fade; polls come more often than that.
+const FRESH_SECONDS: f32 = 2.0;
+/// Seconds over which it fades then.
+const FADE_SECONDS: f32 = 3.0;
+
+/// The load of a backend that others put on it.
+///
+/// A report counts what this gateway sent too, and that is known here, exactly and at once. So what is kept of a report is
+/// what is beyond it: the requests of other gateways and of callers that pass by. Nothing is counted twice, own dispatches
+/// since the report count at once, and a report that is old or missing leaves the own counts.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    waiting: Aged,
+    running: Aged,
+    kv_used: Aged,
+}
+
+impl Others {
+    /// A report came, while `own` requests of this gateway were in flight there.
+    pub(crate) fn reported(&self, now: Instant, report: &Report, own: u32) {
+        let (waiting, running) = (report.waiting.unwrap_or(0), report.running.unwrap_or(0));
+        if report.waiting.is_some() || report.running.is_some() {
+            let others = (waiting + running).saturating_sub(own);
+            let wait = others.min(waiting);
+            self.waiting.update(now, |_| wait as f32);
+            let running = (others - wait) as f32;
+            self.running.update(now, |before| match before {
+                Some((mean, age)) if age < FRESH_SECONDS => mean + (running - mean) * RUNNING_WEIGHT,
+                _ => running,
+            });
+        }
+        if let Some(used) = report.kv_used {
+            self.kv_used.update(now, |_| used.clamp(0.0, 1.0));
+        }
+    }
+
+    /// Seconds until the prompts of others that waited there have been read, each of which takes `prompt` seconds: those
+    /// that it had to wait since are over.
+    pub(crate) fn waiting_seconds(&self, now: Instant, prompt: f32) -> f32 {
+        self.waiting.read(now).map_or(0.0, |(waiting, age)| (waiting * prompt - age).max(0.0))
+    }
+
+    /// Requests of others that run there.
+    pub(crate) fn running(&self, now: Instant) -> f32 {
+        faded(self.running.read(now))
+    }
+
+    /// The share of memory that was in use; nothing if that is not known or long ago.
+    pub(crate) fn kv_used(&self, now: Instant) -> f32 {
+        faded(self.kv_used.read(now))
+    }
+
+    /// Seconds since the last report.
+    pub(crate) fn age(&self, now: Instant) -> Option<f32> {
+        let ages = [self.running.read(now), self.kv_used.read(now)].into_iter().flatten().map(|(_, age)| age);
+        ages.min_by(f32::total_cmp)
+    }
+}
+
+fn faded(value: Option<(f32, f32)>) -> f32 {
+    value.map_or(0.0, |(value, age)| value * (-(age - FRESH_SECONDS).max(0.0) / FADE_SECONDS).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_secs(seconds)
+    }
+
+    fn report(waiting: u32, running: u32) -> Report {
+        Report { waiting: Some(waiting), running: Some(running), kv_used: None }
+    }
+
+    #[test]
+    fn only_what_this_gateway_did_not_send_is_kept() {
+        let others = Others::default();
+        others.reported(at(1), &report(5, 10), 12);
+        assert_eq!((others.waiting_seconds(at(1), 2.0), others.running(at(1))), (6.0, 0.0));
+        others.reported(at(9), &report(5, 10), 2);
+        assert_eq!((others.waiting_seconds(at(9), 2.0), others.running(at(9))), (10.0, 8.0));
+        others.reported(at(19), &report(1, 1), 7);
+        assert_eq!((others.waiting_seconds(at(19), 2.0), others.running(at(19))), (0.0, 0.0));
+    }
+
+    #[test]
+    fn who_waited_when_it_was_reported_has_been_read_since() {
+        let others = Others::default();
+        others.reported(at(1), &report(4, 0), 0);
+        assert!((others.waiting_seconds(at(2), 0.5) - 1.0).abs() < 1e-5);
+        assert_eq!(others.waiting_seconds(at(4), 0.5), 0.0);
+    }
+
+    #[test]
+    fn one_report_among_many_moves_what_runs_a_little() {
+        let others = Others::default();
+        others.reported(at(1), &report(0, 10), 0);
+        others.reported(at(2), &report(0, 20), 0);
+        assert_eq!(others.running(at(2)), 13.0);
+    }
+
+    #[test]
+    fn an_old_report_fades_until_only_the_own_counts_are_left() {
+        let others = Others::default();
+        others.reported(at(1), &Report { kv_used: Some(0.5), ..report(0, 100) }, 0);
+        assert_eq!(others.running(at(3)), 100.0);
+        assert!(others.running(at(6)) < 40.0);
+        assert!(others.running(at(60)) < 0.01 && others.kv_used(at(60)) < 0.01);
+        assert_eq!(others.age(at(6)), Some(5.0));
+    }
+
+    #[test]
+    fn what_is_not_said_changes_nothing() {
+        let others = Others::default();
+        others.reported(at(1), &report(0, 8), 0);
+        others.reported(at(2), &Report { kv_used: Some(0.9), ..Report::default() }, 0);
+        assert_eq!((others.running(at(2)), others.kv_used(at(2))), (8.0, 0.9));
+    }
+}
