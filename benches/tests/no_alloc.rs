@@ -184,6 +184,7 @@ fn request(received: Instant) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        residency: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

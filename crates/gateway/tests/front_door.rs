@@ -20,6 +20,7 @@ mod http2;
 mod limits;
 mod midstream;
 mod openai_http;
+mod places;
 mod reload;
 mod retries;
 mod streaming;

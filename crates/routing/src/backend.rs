@@ -1,12 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
 
 use crate::affinity::{Cache, Index};
 use crate::aged::Aged;
+use crate::domain::{Domain, Domains};
 use crate::load::Share;
 use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
@@ -20,6 +21,18 @@ const PROMPT_SHARE: f64 = 0.8;
 
 /// Seconds over which the peak of times to first token fades (linkerd has ten).
 const PEAK_SECONDS: f32 = 10.0;
+
+/// What an operator and its domains have decided about a backend: read by every pick, so it stands here and not there.
+struct Standing {
+    /// Taken out by itself.
+    taken_out: AtomicBool,
+    /// Taken out, by itself or with a domain.
+    drained: AtomicBool,
+    /// Whether a domain of it limits its requests.
+    limited: AtomicBool,
+    /// The product of the weights of its domains, as the bits of an `f32`.
+    weight: AtomicU32,
+}
 
 /// A backend as the router sees it: what it is, what is sent to it, how it does.
 pub struct Backend {
@@ -42,20 +55,33 @@ pub struct Backend {
     /// Whether it may be used.
     pub outlier: Outlier,
     pub(crate) metrics: BackendMetrics,
+    /// The domains that it is in, the widest first.
+    pub domains: Arc<[Arc<Domain>]>,
+    standing: Standing,
     /// Nanoseconds until when it asked to be left alone (429 with `Retry-After`).
     pushback: AtomicU64,
 }
 
 impl Backend {
-    /// A backend that nothing is known of yet, whose cache is a part of `index`.
+    /// A backend by itself, that nothing is known of yet.
     #[must_use]
-    pub fn new(slot: usize, spec: BackendSpec, index: Option<&Arc<Index>>) -> Self {
+    pub fn new(slot: usize, spec: BackendSpec) -> Self {
+        Self::of_fleet(slot, spec, (None, &mut Domains::default()))
+    }
+
+    /// A backend of a fleet, whose cache is a part of `index`.
+    pub(crate) fn of_fleet(
+        slot: usize,
+        spec: BackendSpec,
+        (index, domains): (Option<&Arc<Index>>, &mut Domains),
+    ) -> Self {
         let tokens = u64::from(spec.kv_tokens.unwrap_or(UNKNOWN_KV_TOKENS));
         let blocks = (tokens as f64 * PROMPT_SHARE) as u64 / BLOCK_TOKENS;
+        let domains = domains.of(&spec.locality);
         Self {
             slot,
             cache: index.and_then(|index| index.join(slot, blocks as usize)),
-            metrics: BackendMetrics::new(&spec.name),
+            metrics: BackendMetrics::new(&spec.name, &spec.prices),
             speed: spec.step_time.as_ref().map_or(Speed::UNKNOWN, Speed::of),
             spec,
             load: Load::default(),
@@ -63,6 +89,13 @@ impl Backend {
             peak: Aged::default(),
             others: Others::default(),
             outlier: Outlier::default(),
+            domains,
+            standing: Standing {
+                taken_out: AtomicBool::new(false),
+                drained: AtomicBool::new(false),
+                limited: AtomicBool::new(false),
+                weight: AtomicU32::new(1.0_f32.to_bits()),
+            },
             pushback: AtomicU64::new(0),
         }
     }
@@ -106,10 +139,14 @@ impl Backend {
         self.spec.round_trip.map_or(0.0, |time| time.as_secs_f32())
     }
 
-    /// What a second of its GPU costs, in US dollars.
-    #[must_use]
-    pub fn dollars_per_second(&self) -> f32 {
-        self.spec.dollars_per_hour as f32 / 3_600.0
+    /// A request that read `share` of its prompt and wrote so many tokens has ended: what that was worth.
+    pub(crate) fn spent(&self, prompt_tokens: u32, share: Share, tokens: u32) {
+        let Some(worth) = &self.metrics.worth else { return };
+        let (prices, decoding) = (&self.spec.prices, self.load.decoding().max(1));
+        let token = self.speed.decode(decoding, self.load.context()) / decoding as f32;
+        let seconds = share.nanos as f64 * 1e-9 + f64::from(tokens) * f64::from(token);
+        let dollars = prices.second() * seconds + prices.tokens(prompt_tokens, tokens);
+        worth.increment((dollars * 1e6).round() as u64);
     }
 
     /// What `request` adds to its load if `cached` tokens of the prompt are there.
@@ -120,6 +157,33 @@ impl Backend {
             nanos: (f64::from(self.speed.prefill(uncached, cached)) * 1e9) as u64,
             context: u64::from(uncached) + u64::from(request.expected_output),
         }
+    }
+
+    /// Takes it out of service, or in again; what runs there ends.
+    pub(crate) fn take_out(&self, out: bool) {
+        self.standing.taken_out.store(out, Relaxed);
+    }
+
+    /// Looks at what was decided about it and its domains.
+    pub(crate) fn settle(&self) {
+        let drained =
+            self.standing.taken_out.load(Relaxed) || self.domains.iter().any(|domain| domain.is_drained());
+        self.standing.drained.store(drained, Relaxed);
+        self.standing.limited.store(self.domains.iter().any(|domain| domain.is_limited()), Relaxed);
+        let weight: f32 = self.domains.iter().map(|domain| domain.weight()).product();
+        self.standing.weight.store(weight.to_bits(), Relaxed);
+    }
+
+    /// Whether it gets nothing new, because an operator wants it so.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.standing.drained.load(Relaxed)
+    }
+
+    /// How much it is wanted, up to 1.
+    #[must_use]
+    pub fn weight(&self) -> f32 {
+        f32::from_bits(self.standing.weight.load(Relaxed))
     }
 
     /// What may be sent to it at `now`.
@@ -135,18 +199,22 @@ impl Backend {
     /// and how many requests. One that is idle takes any request.
     #[must_use]
     pub fn has_room(&self, request: &RequestShape<'_>, config: &Config) -> bool {
+        if self.standing.limited.load(Relaxed) && !self.domains.iter().all(|domain| domain.has_room()) {
+            return false;
+        }
         let in_flight = self.load.in_flight();
         if in_flight == 0 {
             return self.spec.max_in_flight > 0;
         }
+        let most = self.spec.max_in_flight as f32 * self.weight();
         let unread = config.line_prompt_tokens == 0 || self.load.queued_tokens() < config.line_prompt_tokens;
-        in_flight < self.spec.max_in_flight && unread && self.has_memory(request, config)
+        (in_flight as f32) < most && unread && self.has_memory(request, config)
     }
 
     fn has_memory(&self, request: &RequestShape<'_>, config: &Config) -> bool {
         let (Some(room), true) = (self.spec.kv_tokens, config.line_kv_share > 0.0) else { return true };
         let needed = self.load.context() + u64::from(request.prompt_tokens + request.expected_output);
-        needed as f64 <= f64::from(room) * config.line_kv_share
+        needed as f64 <= f64::from(room) * config.line_kv_share * f64::from(self.weight())
     }
 
     /// It asked to be left alone for `wait`.
@@ -158,6 +226,13 @@ impl Backend {
     #[must_use]
     pub fn pushback_left(&self, now: Instant) -> Duration {
         Instant::from_nanos(self.pushback.load(Relaxed)) - now
+    }
+
+    /// Its domain fails, and it with it.
+    pub(crate) fn falls(&self, now: Instant, config: &Config) {
+        if self.outlier.falls(now, config) {
+            self.metrics.ejections.increment(1);
+        }
     }
 
     /// It has left the fleet: its gauges say nothing from now on, for a metric cannot be taken back.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use plimsoll_types::Instant;
 
 use crate::load::Share;
-use crate::{Backend, Conditions, Config, Cost, Pool, RequestShape};
+use crate::{Backend, Conditions, Config, Cost, Pool, RequestShape, domain};
 
 /// What an attempt says about the backend that it was made at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct Dispatched {
     /// Where the request is.
     pub backend: Arc<Backend>,
     pool: Arc<Pool>,
+    /// The domains that count it.
+    counted: u8,
+    prompt_tokens: u32,
     share: Share,
     /// Seconds of reading that were in the way when it left, its own included, as they were predicted.
     in_the_way: f32,
@@ -57,7 +60,9 @@ impl Dispatched {
         pool.works(request.now, share);
         Self {
             backend: Arc::clone(backend),
+            counted: domain::enter(&backend.domains),
             pool: Arc::clone(pool),
+            prompt_tokens: request.prompt_tokens,
             share,
             in_the_way: queued + share.nanos as f32 * 1e-9,
             at: request.now,
@@ -96,6 +101,7 @@ impl Dispatched {
 
     /// The answer ended with so many tokens: what others of this pool will have is known better.
     pub fn wrote(&self, now: Instant, tokens: u32) {
+        self.backend.spent(self.prompt_tokens, self.share, tokens);
         self.pool.learned.wrote(now, tokens);
     }
 
@@ -122,6 +128,7 @@ impl Dispatched {
             Verdict::Unreachable | Verdict::Failed | Verdict::Timeout => {
                 if backend.outlier.failed(now, config) {
                     metrics.ejections.increment(1);
+                    self.pool.spread(backend, (now, config));
                 }
             }
         }
@@ -132,6 +139,7 @@ impl Drop for Dispatched {
     fn drop(&mut self) {
         self.start();
         self.backend.load.leave(self.share);
+        domain::leave(&self.backend.domains, self.counted);
         if self.probe {
             self.backend.outlier.leave_probe();
         }

@@ -1,4 +1,5 @@
 use plimsoll_telemetry::{Counter, Gauge, catalog};
+use plimsoll_types::Prices;
 
 /// Handles of one backend, made when it appears.
 #[derive(Clone)]
@@ -11,6 +12,8 @@ pub(crate) struct BackendMetrics {
     pub(crate) timeout: Counter,
     pub(crate) pushback: Counter,
     pub(crate) cancelled: Counter,
+    /// Where money counts.
+    pub(crate) worth: Option<Counter>,
     in_flight: Gauge,
     queued_tokens: Gauge,
     expected_ttft: Gauge,
@@ -18,7 +21,7 @@ pub(crate) struct BackendMetrics {
 }
 
 impl BackendMetrics {
-    pub(crate) fn new(backend: &str) -> Self {
+    pub(crate) fn new(backend: &str, prices: &Prices) -> Self {
         let attempts = |outcome| catalog::ATTEMPTS.counter(&[backend, outcome]);
         Self {
             ejections: catalog::EJECTIONS.counter(&[backend]),
@@ -29,6 +32,7 @@ impl BackendMetrics {
             timeout: attempts("timeout"),
             pushback: attempts("pushback"),
             cancelled: attempts("cancelled"),
+            worth: prices.label().map(|paid| catalog::BACKEND_WORTH.counter(&[backend, paid])),
             in_flight: catalog::BACKEND_IN_FLIGHT.gauge(&[backend]),
             queued_tokens: catalog::BACKEND_QUEUED_TOKENS.gauge(&[backend]),
             expected_ttft: catalog::BACKEND_EXPECTED_TTFT.gauge(&[backend]),

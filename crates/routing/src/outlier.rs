@@ -34,6 +34,8 @@ pub struct Outlier {
     /// Nanoseconds until when it is ejected; 0 in service.
     until: AtomicU64,
     probing: AtomicBool,
+    /// Whether it went out with its domain.
+    fallen: AtomicBool,
 }
 
 impl Outlier {
@@ -73,7 +75,20 @@ impl Outlier {
             return false;
         }
         self.ejections.store(0, Relaxed);
+        self.fallen.store(false, Relaxed);
         self.until.swap(0, Relaxed) != 0
+    }
+
+    /// Its domain fails as one. True if that takes it out of service.
+    pub(crate) fn falls(&self, now: Instant, config: &Config) -> bool {
+        self.fallen.store(true, Relaxed);
+        let until = (now + config.base_ejection).as_nanos().max(1);
+        self.until.compare_exchange(0, until, Relaxed, Relaxed).is_ok()
+    }
+
+    /// Whether it is out because its domain is: that most of a pool is out says nothing then.
+    pub(crate) fn has_fallen(&self) -> bool {
+        self.fallen.load(Relaxed)
     }
 
     /// It failed. True if that takes it out of service.

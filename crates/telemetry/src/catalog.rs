@@ -220,11 +220,36 @@ pub const TTFT_PREDICTION: Metric = Metric::histogram_of(
 /// Whether a backend is in service.
 pub const BACKEND_HEALTHY: Metric =
     Metric::gauge_of("plimsoll_backend_healthy", &["backend"], "1 in service, 0.5 in probation, 0 ejected.");
+/// What the use of a backend was worth.
+pub const BACKEND_WORTH: Metric = Metric::counter_of(
+    "plimsoll_backend_worth_microdollars_total",
+    &["backend", "paid"],
+    "What requests took of a backend, at its prices, in millionths of a US dollar: of hours that are committed, of hours on \
+     demand, or by tokens.",
+);
+/// Requests at all backends of a domain.
+pub const DOMAIN_IN_FLIGHT: Metric = Metric::gauge_of(
+    "plimsoll_domain_in_flight",
+    &["domain"],
+    "Requests at the backends of a cloud, region, zone or rack.",
+);
+/// The share of a domain's backends that are in service.
+pub const DOMAIN_IN_SERVICE: Metric = Metric::gauge_of(
+    "plimsoll_domain_in_service_ratio",
+    &["domain"],
+    "Share of the backends of a cloud, region, zone or rack that are in service; 0 where it is drained.",
+);
+/// Domains that failed as one.
+pub const DOMAIN_EJECTIONS: Metric = Metric::counter_of(
+    "plimsoll_domain_ejections_total",
+    &["domain"],
+    "Times that a cloud, region, zone or rack was taken out of service, because most of it was out.",
+);
 /// Ejections.
 pub const EJECTIONS: Metric = Metric::counter_of(
     "plimsoll_ejections_total",
     &["backend"],
-    "Times that a backend was taken out of service for failing in a row.",
+    "Times that a backend was taken out of service, for failing in a row or with its domain.",
 );
 /// Connections to backends.
 pub const UPSTREAM_CONNECTIONS: Metric =
@@ -285,6 +310,10 @@ pub const ALL: &[Metric] = &[
     PREFIX_TOKENS,
     TTFT_PREDICTION,
     BACKEND_HEALTHY,
+    BACKEND_WORTH,
+    DOMAIN_IN_FLIGHT,
+    DOMAIN_IN_SERVICE,
+    DOMAIN_EJECTIONS,
     EJECTIONS,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_CONNECTS,

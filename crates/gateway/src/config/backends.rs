@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::auth;
 use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
-use plimsoll_types::{BackendSpec, Key, Keys, Locality, Section, ServedModel, StepTime};
+use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
 
 /// One backend, as it stands in the file.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct BackendConfig {
     pub aliases: Vec<(String, String)>,
     /// Where it is.
     pub locality: Locality,
+    /// Labels of where data stays there.
+    pub residency: Vec<String>,
     /// What it computes on.
     pub accelerator: String,
     /// The shape of the model, as the table of GPUs has it.
@@ -37,6 +39,10 @@ pub struct BackendConfig {
     pub gpu_hour_dollars: f64,
     /// Whether it is paid for anyway.
     pub committed: bool,
+    /// What a million prompt tokens cost.
+    pub million_prompt_dollars: f64,
+    /// What a million tokens of answers cost.
+    pub million_answer_dollars: f64,
     /// Requests at a time.
     pub max_in_flight: u64,
     /// Whether to speak HTTP/2.
@@ -73,6 +79,7 @@ impl Default for BackendConfig {
             models: Vec::new(),
             aliases: Vec::new(),
             locality: Locality::default(),
+            residency: Vec::new(),
             accelerator: String::new(),
             shape: String::new(),
             tensor_parallel: 1,
@@ -82,6 +89,8 @@ impl Default for BackendConfig {
             round_trip_ms: 0.0,
             gpu_hour_dollars: 0.0,
             committed: false,
+            million_prompt_dollars: 0.0,
+            million_answer_dollars: 0.0,
             max_in_flight: 1_024,
             http2: false,
             bearer: Secret::default(),
@@ -110,6 +119,15 @@ impl Section for BackendConfig {
         keys.text(Key::new("cloud", "The cloud that it is in."), &mut self.locality.cloud);
         keys.text(Key::new("region", "The region that it is in."), &mut self.locality.region);
         keys.text(Key::new("zone", "The zone that it is in."), &mut self.locality.zone);
+        let key =
+            Key::new("rack", "The rack that it is in, or whatever else fails as one, such as an NVL72.");
+        keys.text(key, &mut self.locality.rack);
+        let key = Key::new(
+            "residency",
+            "Labels of where data that goes there stays, such as eu; requests and tenants may ask for them, and for its cloud \
+             and region.",
+        );
+        keys.texts(key, &mut self.residency);
         keys.text(Key::new("accelerator", "What it computes on, such as H200."), &mut self.accelerator);
         let key = Key::new(
             "shape",
@@ -139,6 +157,13 @@ impl Section for BackendConfig {
         let key =
             Key::new("committed", "Whether it is paid for anyway, so that using it costs nothing more.");
         keys.flag(key, &mut self.committed);
+        let key = Key::new(
+            "million_prompt_dollars",
+            "What a million tokens of prompts cost, at an endpoint that is paid by tokens.",
+        );
+        keys.decimal(key, 0.0..=10_000.0, &mut self.million_prompt_dollars);
+        let key = Key::new("million_answer_dollars", "What a million tokens of answers cost there.");
+        keys.decimal(key, 0.0..=10_000.0, &mut self.million_answer_dollars);
         let key = Key::new("max_in_flight", "Requests that it gets at a time.");
         keys.number(key, 1..=1_000_000, &mut self.max_in_flight);
         keys.flag(Key::new("http2", "Whether to speak HTTP/2 to it."), &mut self.http2);
@@ -168,6 +193,12 @@ impl BackendConfig {
         }
         if self.url.is_empty() {
             return keys.wrong("url", "is missing".into());
+        }
+        if self.gpu_hour_dollars > 0.0 && self.million_prompt_dollars + self.million_answer_dollars > 0.0 {
+            keys.wrong(
+                "gpu_hour_dollars",
+                "is given beside prices of tokens: it is paid one way or the other".into(),
+            );
         }
         if let Some(invalid) = self.unreachable() {
             keys.wrong(invalid.key, invalid.why);
@@ -230,6 +261,7 @@ impl BackendConfig {
         BackendSpec {
             name: self.name.clone(),
             locality: self.locality.clone(),
+            residency: self.residency.clone(),
             accelerator: self.accelerator.clone(),
             models: models
                 .iter()
@@ -241,7 +273,7 @@ impl BackendConfig {
             kv_tokens: self.kv_tokens(),
             round_trip: (self.round_trip_ms > 0.0)
                 .then(|| Duration::from_secs_f64(self.round_trip_ms / 1_000.0)),
-            dollars_per_hour: self.marginal_dollars(),
+            prices: self.prices(),
         }
     }
 
@@ -256,9 +288,13 @@ impl BackendConfig {
         given.or(self.gpu().map(|gpu| gpu.kv_tokens))
     }
 
-    /// What an hour of using it costs beside what is paid anyway.
-    fn marginal_dollars(&self) -> f64 {
-        if self.committed { 0.0 } else { self.gpu_hour_dollars * self.tensor_parallel as f64 }
+    fn prices(&self) -> Prices {
+        Prices {
+            hour: self.gpu_hour_dollars * self.tensor_parallel as f64,
+            committed: self.committed,
+            million_prompt: self.million_prompt_dollars,
+            million_answer: self.million_answer_dollars,
+        }
     }
 
     /// Differs where another engine must be made: a hash, since secrets are part of it.
@@ -276,6 +312,8 @@ impl BackendConfig {
 pub struct ApiKey {
     /// Who that is.
     pub tenant: String,
+    /// Where its requests may be served; none means everywhere.
+    pub residency: Vec<String>,
     /// The key itself.
     pub key: String,
     /// Or its SHA-256, in hexadecimal.
@@ -300,6 +338,12 @@ impl fmt::Debug for ApiKey {
 impl Section for ApiKey {
     fn keys(&mut self, keys: &mut dyn Keys) {
         keys.text(Key::new("tenant", "Who the key stands for, in logs."), &mut self.tenant);
+        let key = Key::new(
+            "residency",
+            "Where its requests may be served: labels, clouds or regions of backends, of which one must hold; none means \
+             everywhere.",
+        );
+        keys.texts(key, &mut self.residency);
         keys.secret(
             Key::new("key", "The key; better by `${NAME}`, by `key_file`, or as `sha256`."),
             &mut self.key,
