@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use plimsoll_types::Kind;
@@ -71,20 +72,21 @@ impl Backend {
             host,
             connect_timeout: config.connect_timeout,
             metrics: ConnectionMetrics::new(&config.name),
+            tls_fails: AtomicBool::new(false),
         };
         let base = uri.path().trim_end_matches('/');
         // Clients are given addresses that end in /v1; people paste those.
         let base = base.strip_suffix("/v1").unwrap_or(base);
-        let target = |path: &str| match uri.query() {
-            Some(query) => format!("{base}{path}?{query}"),
-            None => format!("{base}{path}"),
-        };
+        let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
+        let target = |path: &str| format!("{base}{path}{query}");
         Ok(Arc::new(Self {
             endpoint: Arc::new(endpoint),
             http2: config.http2,
             authority: authority.to_string(),
             targets: Kind::ALL.iter().map(|kind| target(path_of(*kind))).collect(),
             models_target: target("/v1/models"),
+            base: base.to_owned(),
+            query: query.clone(),
             fixed: fixed(config)?,
             authorize: config.authorize.clone(),
             ask_usage: config.ask_usage,
