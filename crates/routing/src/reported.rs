@@ -60,6 +60,11 @@ impl Others {
         self.waiting.read(now).map_or(0.0, |(waiting, age)| (waiting * prompt - age).max(0.0))
     }
 
+    /// Requests of others that waited there, for operators: how long that takes is what counts.
+    pub(crate) fn waiting(&self, now: Instant) -> f32 {
+        faded(self.waiting.read(now))
+    }
+
     /// Requests of others that run there.
     pub(crate) fn running(&self, now: Instant) -> f32 {
         faded(self.running.read(now))
