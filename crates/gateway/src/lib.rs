@@ -22,6 +22,7 @@ pub mod config;
 mod connection;
 mod core;
 mod discovery;
+mod fleet;
 mod head;
 mod house;
 mod janitor;

@@ -26,6 +26,7 @@ use crate::assemble;
 use crate::config::Config;
 use crate::core::{self, Seat};
 use crate::discovery::{self, Found};
+use crate::fleet;
 use crate::house::House;
 use crate::reload::Reloader;
 
@@ -95,6 +96,7 @@ async fn control(
     if let Some(exporter) = exporter {
         start_upkeep(exporter, Arc::clone(&house));
     }
+    let _watching = fleet::start(&house);
     let found = Found::default();
     discovery::ask(&house, &found).await;
     tokio::task::spawn_local(discovery::keep_asking(Arc::clone(&house), Found::clone(&found)));

@@ -23,3 +23,4 @@ mod retries;
 mod streaming;
 mod tls;
 mod usage;
+mod watch;

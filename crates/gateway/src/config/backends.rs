@@ -53,6 +53,17 @@ pub struct BackendConfig {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options`.
     pub stream_options: bool,
+    /// The path that says whether it is well; empty where it has none.
+    pub health: String,
+    /// The path or address of its metrics; empty where it has none.
+    pub metrics: String,
+}
+
+/// Where engines have their metrics.
+const METRICS: &str = "/metrics";
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok()
 }
 
 /// Text that is not shown.
@@ -90,6 +101,8 @@ impl Default for BackendConfig {
             ca_file: String::new(),
             connect_timeout: Duration::from_secs(3),
             stream_options: true,
+            health: "/health".into(),
+            metrics: METRICS.into(),
         }
     }
 }
@@ -147,6 +160,18 @@ impl Section for BackendConfig {
         keys.millis(key, 10..=60_000, &mut self.connect_timeout);
         let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
         keys.flag(key, &mut self.stream_options);
+        let key = Key::new(
+            "health",
+            "The path by which it is probed; empty means that it is not. Whoever has no such path is alive as long as it \
+             takes connections.",
+        );
+        keys.text(key, &mut self.health);
+        let key = Key::new(
+            "metrics",
+            "The path of its metrics, or their address where that is another, such as `http://host:8002/metrics`; empty \
+             means that it is not asked for its load.",
+        );
+        keys.text(key, &mut self.metrics);
         self.check(keys);
     }
 }
@@ -176,6 +201,12 @@ impl BackendConfig {
             );
             keys.wrong("shape", why);
         }
+        if !self.health.is_empty() && !is_path(&self.health) {
+            keys.wrong("health", "is not a path, such as /health".into());
+        }
+        if let Err(why) = self.metrics_elsewhere() {
+            keys.wrong("metrics", why);
+        }
         for (model, _) in &self.aliases {
             if !self.models.contains(model) {
                 keys.wrong("aliases", format!("{model:?} is not among models"));
@@ -201,6 +232,38 @@ impl BackendConfig {
             connect_timeout: self.connect_timeout,
             ask_usage: self.stream_options,
         }
+    }
+
+    /// Paths where its metrics may be, the likely one first; none where it is not to be asked.
+    pub(crate) fn metrics_paths(&self) -> Vec<String> {
+        match self.metrics.as_str() {
+            "" => Vec::new(),
+            // TensorRT-LLM has them elsewhere.
+            METRICS => vec![METRICS.into(), "/prometheus/metrics".into()],
+            path => vec![path.into()],
+        }
+    }
+
+    /// How to ask for its metrics, and by which path, where they have an address of their own. Who is there may be somebody
+    /// else, and gets no secrets.
+    pub(crate) fn metrics_elsewhere(&self) -> Result<Option<(openai::Config, String)>, String> {
+        let metrics = &self.metrics;
+        if metrics.is_empty() || is_path(metrics) {
+            return Ok(None);
+        }
+        let wrong = || {
+            format!(
+                "{metrics:?} is not a path, such as /metrics, or an address, such as http://host:8002/metrics"
+            )
+        };
+        let uri: http::Uri = metrics.parse().map_err(|_| wrong())?;
+        let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or_else(wrong)?;
+        let url = format!("{scheme}://{authority}");
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let engine =
+            openai::Config { url, headers: Vec::new(), authorize: None, http2: false, ..self.engine() };
+        openai::Backend::new(&engine).map_err(|invalid| invalid.why)?;
+        Ok(Some((engine, path.to_owned())))
     }
 
     /// What routing is told of it, if it serves `models`.

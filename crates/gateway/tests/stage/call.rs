@@ -1,6 +1,6 @@
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -40,6 +40,30 @@ pub(crate) struct Call {
     pub(crate) body: Vec<u8>,
     wire: Box<dyn Wire>,
     told: UnboundedSender<Call>,
+    background: Background,
+}
+
+/// What a backend answers by itself: questions that the gateway asks in the background.
+#[derive(Clone, Default)]
+pub(crate) struct Background(Arc<Mutex<Option<String>>>);
+
+impl Background {
+    /// From now on it has these metrics.
+    pub(crate) fn says(&self, metrics: &str) {
+        *self.0.lock().unwrap() = Some(metrics.to_owned());
+    }
+
+    fn answer(&self, head: &str) -> Option<String> {
+        let path = head.strip_prefix("GET ")?.split([' ', '?']).next()?;
+        let answer = |status, body: &str| {
+            format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        };
+        if path.ends_with("/health") {
+            return Some(answer(200, ""));
+        }
+        let said = self.0.lock().unwrap();
+        path.ends_with("/metrics").then(|| said.as_ref().map_or(answer(404, ""), |said| answer(200, said)))
+    }
 }
 
 const STREAM: &[u8] =
@@ -50,7 +74,7 @@ impl Call {
     pub(crate) async fn read(
         mut wire: Box<dyn Wire>,
         (backend, connection): (usize, u32),
-        told: UnboundedSender<Self>,
+        (told, background): (UnboundedSender<Self>, Background),
     ) {
         let mut bytes = Vec::new();
         let end = loop {
@@ -70,7 +94,19 @@ impl Call {
             }
         }
         assert_eq!(body.len(), length, "the gateway sends nothing after a request");
-        let call = Self { backend, connection, head, body, wire, told: told.clone() };
+        let mut call = Self {
+            backend,
+            connection,
+            head,
+            body,
+            wire,
+            told: told.clone(),
+            background: background.clone(),
+        };
+        if let Some(answer) = background.answer(&call.head) {
+            call.write(answer).await;
+            return call.keep();
+        }
         // The test may be over.
         let _ = told.send(call);
     }
@@ -175,7 +211,8 @@ impl Call {
 
     /// Lets the next request come on this connection.
     fn keep(self) {
-        tokio::spawn(Self::read(self.wire, (self.backend, self.connection), self.told));
+        let from = (self.backend, self.connection);
+        tokio::spawn(Self::read(self.wire, from, (self.told, self.background)));
     }
 
     /// Breaks the connection.
