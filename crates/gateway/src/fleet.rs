@@ -58,7 +58,7 @@ impl List for Fleet {
         let backends = &snapshot.fleet.backends;
         self.elsewhere.retain(|(slot, _), _| backends.iter().any(|backend| backend.slot == *slot));
         let by_name: HashMap<&str, &BackendConfig> =
-            settings.config.backends.iter().map(|backend| (backend.name.as_str(), backend)).collect();
+            settings.backends.iter().map(|backend| (backend.name.as_str(), backend)).collect();
         let mut watched = Vec::new();
         for backend in backends {
             let key = (backend.spec.name.clone(), backend.spec.identity.clone());

@@ -31,6 +31,7 @@ mod openai;
 mod reload;
 mod route;
 mod serve;
+mod sources;
 mod tls;
 
 pub use house::House;

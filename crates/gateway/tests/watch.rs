@@ -110,3 +110,22 @@ async fn the_round_trip_is_measured() {
     eventually("a handshake", async || gateway.backend(0).await["round_trip_ms"].as_f64().unwrap() < 100.0)
         .await;
 }
+
+#[tokio::test]
+async fn each_address_of_a_host_is_a_backend_where_that_is_wanted() {
+    let mut backends = Backends::start(1).await;
+    let (model, port) = ("resolved", backends.addresses[0].port());
+    let name = backends.names[0].clone();
+    let yaml = format!(
+        "backends: [{{name: {name}, url: \"http://localhost:{port}\", models: [{model}], resolve: true}}]\n{EVERY}"
+    );
+    let gateway = Gateway::start(model, &yaml, None).await;
+    let mut client = gateway.send_chat(json!({})).await;
+    let call = backends.next().await;
+    assert_eq!(call.field("host"), Some(format!("localhost:{port}").as_str()), "the host stays what it is");
+    call.say("hi").await;
+    assert_eq!(client.answer().await.content(), "hi");
+    let fleet = gateway.fleet().await;
+    let names: Vec<_> = fleet["backends"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert!(names.contains(&json!(format!("{name}/127.0.0.1"))), "{names:?}");
+}

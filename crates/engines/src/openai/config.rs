@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct Config {
     pub name: String,
     /// `http://` or `https://`, a host, a port, and the path before `/v1`, with a query if every call needs one.
     pub url: String,
+    /// Where to connect to, in the place of the addresses of the host.
+    pub connect_to: Option<IpAddr>,
     /// Header fields of every call.
     pub headers: Vec<(String, String)>,
     /// What proves to the backend who calls.
@@ -69,7 +72,7 @@ impl Backend {
         let endpoint = Endpoint {
             port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             tls: if secure { Some(tls(config, &host)?) } else { None },
-            host,
+            host: config.connect_to.map_or(host, |address| address.to_string()),
             connect_timeout: config.connect_timeout,
             metrics: ConnectionMetrics::new(&config.name),
             tls_fails: AtomicBool::new(false),
@@ -167,6 +170,7 @@ mod tests {
         Config {
             name: "b".into(),
             url: url.into(),
+            connect_to: None,
             headers: Vec::new(),
             authorize: None,
             http2: false,

@@ -1,4 +1,6 @@
+use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +55,10 @@ pub struct BackendConfig {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options`.
     pub stream_options: bool,
+    /// Whether each address of its host is a backend of its own.
+    pub resolve: bool,
+    /// Which of them this is.
+    connect_to: Option<IpAddr>,
     /// The path that says whether it is well; empty where it has none.
     pub health: String,
     /// The path or address of its metrics; empty where it has none.
@@ -101,6 +107,8 @@ impl Default for BackendConfig {
             ca_file: String::new(),
             connect_timeout: Duration::from_secs(3),
             stream_options: true,
+            resolve: false,
+            connect_to: None,
             health: "/health".into(),
             metrics: METRICS.into(),
         }
@@ -160,6 +168,12 @@ impl Section for BackendConfig {
         keys.millis(key, 10..=60_000, &mut self.connect_timeout);
         let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
         keys.flag(key, &mut self.stream_options);
+        let key = Key::new(
+            "resolve",
+            "Whether each address of its host is a backend of its own, such as the pods behind a headless service: named \
+             NAME/ADDRESS, looked up every few seconds, drained when it is gone.",
+        );
+        keys.flag(key, &mut self.resolve);
         let key = Key::new(
             "health",
             "The path by which it is probed; empty means that it is not. Whoever has no such path is alive as long as it \
@@ -225,6 +239,7 @@ impl BackendConfig {
         openai::Config {
             name: self.name.clone(),
             url: self.url.clone(),
+            connect_to: self.connect_to,
             headers: self.headers.clone(),
             authorize,
             http2: self.http2,
@@ -232,6 +247,25 @@ impl BackendConfig {
             connect_timeout: self.connect_timeout,
             ask_usage: self.stream_options,
         }
+    }
+
+    /// The host in its address.
+    pub(crate) fn host(&self) -> Option<String> {
+        Some(self.url.parse::<http::Uri>().ok()?.host()?.to_owned())
+    }
+
+    /// The backends that it stands for: itself, or one for each address that its host was found to have.
+    pub(crate) fn members(&self, addresses: &HashMap<String, Vec<IpAddr>>) -> Vec<Self> {
+        if !self.resolve {
+            return vec![self.clone()];
+        }
+        let found = self.host().and_then(|host| addresses.get(&host));
+        let member = |address: &IpAddr| Self {
+            name: format!("{}/{address}", self.name),
+            connect_to: Some(*address),
+            ..self.clone()
+        };
+        found.into_iter().flatten().map(member).collect()
     }
 
     /// Paths where its metrics may be, the likely one first; none where it is not to be asked.
@@ -260,8 +294,15 @@ impl BackendConfig {
         let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or_else(wrong)?;
         let url = format!("{scheme}://{authority}");
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let engine =
-            openai::Config { url, headers: Vec::new(), authorize: None, http2: false, ..self.engine() };
+        let connect_to = self.connect_to.filter(|_| Some(authority.host()) == self.host().as_deref());
+        let engine = openai::Config {
+            url,
+            connect_to,
+            headers: Vec::new(),
+            authorize: None,
+            http2: false,
+            ..self.engine()
+        };
         openai::Backend::new(&engine).map_err(|invalid| invalid.why)?;
         Ok(Some((engine, path.to_owned())))
     }
@@ -310,7 +351,7 @@ impl BackendConfig {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         let secrets = (&self.bearer.0, &self.api_key.0, &self.ca_file, &self.headers);
-        (secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
+        (self.connect_to, secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
         format!("{}#{:x}", self.url, hasher.finish())
     }
 }
