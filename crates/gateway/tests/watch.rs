@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::stage::{Backends, Gateway, eventually};
+use crate::stage::{Backends, Gateway, Health, eventually};
 
 const EVERY: &str = "fleet: {poll_ms: 50, probe_ms: 200}\n";
 
@@ -26,7 +26,11 @@ async fn a_backend_that_stops_listening_is_out_within_a_second_and_back_after_it
     #[expect(clippy::disallowed_methods, reason = "how long it takes in reality is the question")]
     let closed = Instant::now();
     eventually("the ejection", async || gateway.backend(0).await["service"] == "ejected").await;
-    assert!(closed.elapsed() < Duration::from_millis(1_500), "{:?} on a busy machine", closed.elapsed());
+    assert!(
+        closed.elapsed() < Duration::from_secs(2),
+        "{:?}, of which a busy machine may be a part",
+        closed.elapsed()
+    );
     assert_eq!(gateway.backend(0).await["found_dead_by_probes"], true);
     let closed_one = [("backend", name.as_str())];
     let attempts = async || gateway.metric("plimsoll_attempts_total", &closed_one).await;
@@ -64,6 +68,36 @@ async fn a_stream_goes_on_though_its_backend_takes_no_more_connections() {
     let client = gateway.send_chat(json!({})).await;
     assert_ne!(backends.next().await.backend, leaving, "what is new goes elsewhere");
     drop(client);
+}
+
+#[tokio::test]
+async fn a_backend_that_says_it_is_not_well_is_out_until_it_is() {
+    let backends = Backends::start(2).await;
+    let gateway = Gateway::configured(&backends, EVERY).await;
+    backends.is(1, Health::Unwell);
+    eventually("the ejection", async || gateway.backend(1).await["service"] == "ejected").await;
+    let failed = [("backend", backends.names[1].as_str()), ("outcome", "failed")];
+    assert!(gateway.metric("plimsoll_probes_total", &failed).await >= 3.0, "once may be a mistake");
+    assert_eq!(gateway.backend(0).await["service"], "in_service");
+    backends.is(1, Health::Well);
+    eventually("its return", async || gateway.backend(1).await["service"] == "in_service").await;
+}
+
+#[tokio::test]
+async fn a_late_answer_to_a_probe_is_death_for_an_idle_backend_and_not_for_one_that_reads_a_prompt() {
+    let mut backends = Backends::start(2).await;
+    let gateway = Gateway::configured(&backends, "fleet: {probe_ms: 50, timeout_ms: 50}\n").await;
+    let mut client = gateway.send_chat(json!({})).await;
+    let call = backends.next().await;
+    let (busy, idle) = (call.backend, 1 - call.backend);
+    backends.is(busy, Health::Late);
+    backends.is(idle, Health::Late);
+    eventually("the ejection", async || gateway.backend(idle).await["service"] == "ejected").await;
+    let silent = [("backend", backends.names[busy].as_str()), ("outcome", "silent")];
+    eventually("silence", async || gateway.metric("plimsoll_probes_total", &silent).await >= 8.0).await;
+    assert_eq!(gateway.backend(busy).await["service"], "in_service");
+    call.say("at last").await;
+    assert_eq!(client.answer().await.content(), "at last");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use super::call::{Background, Call, Wire};
+use super::call::{Background, Call, Health, Wire};
 use super::{unique, within};
 
 /// Scripted backends of one model. Whatever they are asked comes to the test as a [`Call`], in the order of arrival,
@@ -100,6 +100,11 @@ impl Backends {
     /// From now on backend `index` has these metrics.
     pub(crate) fn says(&self, index: usize, metrics: &str) {
         self.background[index].says(metrics);
+    }
+
+    /// From now on backend `index` is like that when it is probed.
+    pub(crate) fn is(&self, index: usize, health: Health) {
+        self.background[index].is(health);
     }
 
     /// The same, with more keys in the configuration of each.

@@ -45,24 +45,51 @@ pub(crate) struct Call {
 
 /// What a backend answers by itself: questions that the gateway asks in the background.
 #[derive(Clone, Default)]
-pub(crate) struct Background(Arc<Mutex<Option<String>>>);
+pub(crate) struct Background(Arc<Mutex<Said>>);
+
+#[derive(Default)]
+struct Said {
+    metrics: Option<String>,
+    health: Health,
+}
+
+/// How a backend answers when it is asked whether it is well.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(crate) enum Health {
+    #[default]
+    Well,
+    Unwell,
+    /// It does not get round to answering.
+    Late,
+}
 
 impl Background {
     /// From now on it has these metrics.
     pub(crate) fn says(&self, metrics: &str) {
-        *self.0.lock().unwrap() = Some(metrics.to_owned());
+        self.0.lock().unwrap().metrics = Some(metrics.to_owned());
     }
 
+    /// From now on it is like that.
+    pub(crate) fn is(&self, health: Health) {
+        self.0.lock().unwrap().health = health;
+    }
+
+    /// What it answers to a request with this head; nothing at all where that is empty.
     fn answer(&self, head: &str) -> Option<String> {
         let path = head.strip_prefix("GET ")?.split([' ', '?']).next()?;
         let answer = |status, body: &str| {
             format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{body}", body.len())
         };
-        if path.ends_with("/health") {
-            return Some(answer(200, ""));
-        }
         let said = self.0.lock().unwrap();
-        path.ends_with("/metrics").then(|| said.as_ref().map_or(answer(404, ""), |said| answer(200, said)))
+        if path.ends_with("/health") {
+            return Some(match said.health {
+                Health::Well => answer(200, ""),
+                Health::Unwell => answer(503, ""),
+                Health::Late => String::new(),
+            });
+        }
+        let metrics = || said.metrics.as_ref().map_or(answer(404, ""), |metrics| answer(200, metrics));
+        path.ends_with("/metrics").then(metrics)
     }
 }
 
@@ -104,6 +131,9 @@ impl Call {
             background: background.clone(),
         };
         if let Some(answer) = background.answer(&call.head) {
+            if answer.is_empty() {
+                return call.is_left().await;
+            }
             call.write(answer).await;
             return call.keep();
         }
