@@ -157,6 +157,7 @@ fn pipeline(url: String, clock: &Arc<dyn Clock>) -> Rc<Pipeline> {
     let config = openai::Config {
         name: "a".into(),
         url,
+        connect_to: None,
         headers: Vec::new(),
         authorize: None,
         http2: false,

@@ -176,6 +176,7 @@ impl Admin {
 }
 
 fn view(backend: &Backend, now: Instant) -> Value {
+    let millis = |seconds: f32| f64::from((seconds * 1e6).round()) / 1e3;
     let service = match backend.service(now) {
         Service::Open => "in_service",
         Service::Probation => "probation",
@@ -196,12 +197,19 @@ fn view(backend: &Backend, now: Instant) -> Value {
         "service": service,
         "drained": backend.is_drained(),
         "failures_in_a_row": backend.outlier.failures(),
+        "found_dead_by_probes": backend.outlier.is_dead(now),
+        "round_trip_ms": millis(backend.round_trip()),
+        "report_age_ms": backend.report_age(now).map(millis),
+        "others": backend.report_age(now).map(|_| {
+            let (waiting, running, kv_used) = backend.others(now);
+            json!({"waiting": waiting.round(), "running": running.round(), "kv_used": kv_used})
+        }),
         "pushback_ms": u64::try_from(backend.pushback_left(now).as_millis()).unwrap_or(u64::MAX),
         "in_flight": backend.load.in_flight(),
         "max_in_flight": backend.spec.max_in_flight,
         "queued_prompt_tokens": backend.load.queued_tokens(),
         "pace_known": backend.pace.is_known(),
-        "expected_ttft_ms_of_1000_tokens": f64::from((expected * 1e6).round()) / 1e3,
+        "expected_ttft_ms_of_1000_tokens": millis(expected),
     })
 }
 

@@ -53,6 +53,8 @@ pub struct Config {
     pub embedded: Embedded,
     /// How backends are chosen.
     pub routing: plimsoll_routing::Config,
+    /// How backends are watched.
+    pub fleet: plimsoll_fleet::Config,
     /// The life of a request.
     pub pipeline: plimsoll_pipeline::Config,
     /// What was said on the command line.
@@ -85,6 +87,7 @@ impl Default for Config {
             backends: Vec::new(),
             embedded: Embedded::default(),
             routing: plimsoll_routing::Config::default(),
+            fleet: plimsoll_fleet::Config::default(),
             pipeline: plimsoll_pipeline::Config::default(),
             overrides: Overrides::default(),
         }
@@ -131,6 +134,7 @@ impl Section for Config {
         keys.list(key, &mut self.backends);
         keys.section(Key::new("embedded", "The embedded fleet, where it serves."), &mut self.embedded);
         keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
+        keys.section(Key::new("fleet", "How backends are watched: probes and load."), &mut self.fleet);
         keys.section(Key::new("pipeline", "Limits on the life of a request."), &mut self.pipeline);
         self.override_keys(keys);
         self.check(keys);

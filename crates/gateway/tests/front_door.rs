@@ -26,3 +26,4 @@ mod retries;
 mod streaming;
 mod tls;
 mod usage;
+mod watch;

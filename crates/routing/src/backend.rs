@@ -50,6 +50,8 @@ pub struct Backend {
     peak: Aged,
     /// How long it is predicted to take.
     pub(crate) speed: Speed,
+    /// Seconds of the network there and back, as they were measured; bits of an `f32`, 0 before that.
+    measured_round_trip: AtomicU32,
     /// What others put on it.
     pub(crate) others: Others,
     /// Whether it may be used.
@@ -81,12 +83,13 @@ impl Backend {
         Self {
             slot,
             cache: index.and_then(|index| index.join(slot, blocks as usize)),
-            metrics: BackendMetrics::new(&spec.name, &spec.prices),
+            metrics: BackendMetrics::new(&spec.name, &spec.prices).unreported(),
             speed: spec.step_time.as_ref().map_or(Speed::UNKNOWN, Speed::of),
             spec,
             load: Load::default(),
             pace: Pace::default(),
             peak: Aged::default(),
+            measured_round_trip: AtomicU32::new(0),
             others: Others::default(),
             outlier: Outlier::default(),
             domains,
@@ -118,6 +121,13 @@ impl Backend {
         self.others.age(now)
     }
 
+    /// What others put on it, by its last report and faded with its age: requests that wait, requests that run, and the
+    /// share of memory in use by whomever.
+    #[must_use]
+    pub fn others(&self, now: Instant) -> (f32, f32, f32) {
+        (self.others.waiting(now), self.others.running(now), self.others.kv_used(now))
+    }
+
     /// The peak of its recent times to first token, in seconds, which fades.
     #[must_use]
     pub fn peak_ttft(&self, now: Instant) -> f32 {
@@ -133,10 +143,32 @@ impl Backend {
         });
     }
 
-    /// Seconds of the network there and back.
+    /// Seconds of the network there and back: as measured, or what was said beforehand.
     #[must_use]
     pub fn round_trip(&self) -> f32 {
-        self.spec.round_trip.map_or(0.0, |time| time.as_secs_f32())
+        match self.measured_round_trip.load(Relaxed) {
+            0 => self.spec.round_trip.map_or(0.0, |time| time.as_secs_f32()),
+            measured => f32::from_bits(measured),
+        }
+    }
+
+    /// The network there and back was measured.
+    pub fn set_round_trip(&self, measured: Duration) {
+        self.measured_round_trip.store(measured.as_secs_f32().to_bits(), Relaxed);
+    }
+
+    /// A probe found it dead, which counts until `until` if no other says so again. True if that is news.
+    pub fn found_dead(&self, now: Instant, until: Instant) -> bool {
+        let news = self.outlier.found_dead(now, until);
+        if news {
+            self.metrics.ejections.increment(1);
+        }
+        news
+    }
+
+    /// A probe found it alive. True if that brings it back into service.
+    pub fn found_alive(&self) -> bool {
+        self.outlier.found_alive()
     }
 
     /// A request that read `share` of its prompt and wrote so many tokens has ended: what that was worth.
@@ -228,11 +260,13 @@ impl Backend {
         Instant::from_nanos(self.pushback.load(Relaxed)) - now
     }
 
-    /// Its domain fails, and it with it.
-    pub(crate) fn falls(&self, now: Instant, config: &Config) {
-        if self.outlier.falls(now, config) {
+    /// Its domain fails, and it with it. True if it was in service.
+    pub(crate) fn falls(&self, now: Instant, config: &Config) -> bool {
+        let news = self.outlier.falls(now, config);
+        if news {
             self.metrics.ejections.increment(1);
         }
+        news
     }
 
     /// It has left the fleet: its gauges say nothing from now on, for a metric cannot be taken back.
@@ -249,6 +283,9 @@ impl Backend {
         };
         let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
+        if let Some(age) = self.report_age(now) {
+            self.metrics.report_age.set(f64::from(age));
+        }
     }
 }
 
@@ -258,5 +295,21 @@ impl fmt::Debug for Backend {
             .field("slot", &self.slot)
             .field("name", &self.spec.name)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::{shape, spec};
+
+    #[test]
+    fn a_measured_round_trip_takes_the_place_of_what_was_said_beforehand() {
+        let said = Some(Duration::from_millis(80));
+        let backend = Backend::new(0, BackendSpec { round_trip: said, ..spec("b") });
+        let network = || Cost::of(&backend, &shape(10), 0, &Conditions::UNKNOWN).network;
+        assert_eq!(network(), 0.08);
+        backend.set_round_trip(Duration::from_millis(2));
+        assert_eq!(network(), 0.002);
     }
 }

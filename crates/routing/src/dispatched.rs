@@ -83,6 +83,7 @@ impl Dispatched {
     pub fn first_token(&mut self, now: Instant) {
         if !self.started {
             let ttft = (now - self.at).as_secs_f32();
+            self.backend.outlier.wrote(now);
             self.backend.answered(now, ttft);
             self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
             let elapsed = ttft - self.backend.round_trip();
@@ -90,6 +91,11 @@ impl Dispatched {
             self.pool.pace.measured(now, self.in_the_way, elapsed);
         }
         self.start();
+    }
+
+    /// A piece of a stream with a token came.
+    pub fn token(&self, now: Instant) {
+        self.backend.outlier.wrote(now);
     }
 
     /// The prompt is done, but when it was is not known: a plain answer came.
@@ -126,6 +132,7 @@ impl Dispatched {
             }
             Verdict::Pushback(wait) => backend.push_back(now, wait),
             Verdict::Unreachable | Verdict::Failed | Verdict::Timeout => {
+                backend.outlier.unreached(verdict == Verdict::Unreachable);
                 if backend.outlier.failed(now, config) {
                     metrics.ejections.increment(1);
                     self.pool.spread(backend, (now, config));

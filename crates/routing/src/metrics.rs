@@ -18,6 +18,7 @@ pub(crate) struct BackendMetrics {
     queued_tokens: Gauge,
     expected_ttft: Gauge,
     healthy: Gauge,
+    pub(crate) report_age: Gauge,
 }
 
 impl BackendMetrics {
@@ -37,11 +38,20 @@ impl BackendMetrics {
             queued_tokens: catalog::BACKEND_QUEUED_TOKENS.gauge(&[backend]),
             expected_ttft: catalog::BACKEND_EXPECTED_TTFT.gauge(&[backend]),
             healthy: catalog::BACKEND_HEALTHY.gauge(&[backend]),
+            report_age: catalog::BACKEND_REPORT_AGE.gauge(&[backend]),
         }
     }
 
+    /// How old a report is before there is one: not zero seconds.
+    pub(crate) fn unreported(self) -> Self {
+        self.report_age.set(f64::NAN);
+        self
+    }
+
     pub(crate) fn retire(&self) {
-        for gauge in [&self.in_flight, &self.queued_tokens, &self.expected_ttft, &self.healthy] {
+        let gauges =
+            [&self.in_flight, &self.queued_tokens, &self.expected_ttft, &self.healthy, &self.report_age];
+        for gauge in gauges {
             gauge.set(f64::NAN);
         }
     }

@@ -152,8 +152,13 @@ impl Router {
             let alone =
                 |member: &Backend| member.pushback_left(now).is_zero() || member.load.in_flight() == 0;
             let free = |index: &usize| eligible(index) && usable(&members[*index]) && alone(&members[*index]);
+            // That requests fail may be nobody's fault; that nobody answers a probe is a fact, unless nobody does anywhere.
+            let answers = |index: &usize| !members[*index].outlier.is_dead(now);
             self.chosen.clear();
-            self.chosen.extend(round.indices().filter(free).map(|index| index as u32));
+            self.chosen.extend(round.indices().filter(free).filter(answers).map(|index| index as u32));
+            if self.chosen.is_empty() {
+                self.chosen.extend(round.indices().filter(free).map(|index| index as u32));
+            }
         }
     }
 }
@@ -317,6 +322,22 @@ mod tests {
             eject(&pool, member, Instant::ORIGIN);
         }
         assert!(router.pick(&pool, &at(10), &[], &config).is_ok());
+    }
+
+    #[test]
+    fn though_most_are_dead_nobody_is_sent_to_the_dead_unless_all_are() {
+        let (pool, mut router, config) = (pool(3), Router::new(1), Config::default());
+        let until = Instant::ORIGIN + Duration::from_secs(5);
+        pool.members[0].found_dead(Instant::ORIGIN, until);
+        pool.members[2].found_dead(Instant::ORIGIN, until);
+        for _ in 0..100 {
+            assert_eq!(router.pick(&pool, &at(10), &[], &config).unwrap().backend.slot, 1);
+        }
+        pool.members[1].found_dead(Instant::ORIGIN, until);
+        assert!(
+            router.pick(&pool, &at(10), &[], &config).is_ok(),
+            "the network of the gateway may be at fault"
+        );
     }
 
     #[test]

@@ -92,10 +92,10 @@ impl Pool {
             if out < 2 || out as f64 <= config.domain_threshold * count as f64 {
                 continue;
             }
-            for member in self.members.iter().filter(inside) {
-                member.falls(now, config);
+            let fell = self.members.iter().filter(inside).filter(|member| member.falls(now, config)).count();
+            if fell > 0 {
+                catalog::DOMAIN_EJECTIONS.counter(&[&domain.name]).increment(1);
             }
-            catalog::DOMAIN_EJECTIONS.counter(&[&domain.name]).increment(1);
         }
     }
 
@@ -201,6 +201,15 @@ impl Fleet {
     /// Clouds, regions, zones and racks of its backends, and those of which the configuration speaks.
     pub fn domains(&self) -> impl Iterator<Item = &Arc<Domain>> {
         self.domains.all()
+    }
+
+    /// Probes found backends dead: what has befallen a domain is seen, see [`Pool::spread`].
+    pub fn spread(&self, now: Instant) {
+        for pool in self.pools.values() {
+            for fallen in pool.members.iter().filter(|member| member.outlier.is_dead(now)) {
+                pool.spread(fallen, (now, &self.config));
+            }
+        }
     }
 
     /// Takes a domain out of service, or in again; what runs there ends. False if there is none of that name.

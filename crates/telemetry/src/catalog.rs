@@ -249,7 +249,25 @@ pub const DOMAIN_EJECTIONS: Metric = Metric::counter_of(
 pub const EJECTIONS: Metric = Metric::counter_of(
     "plimsoll_ejections_total",
     &["backend"],
-    "Times that a backend was taken out of service, for failing in a row or with its domain.",
+    "Times that a backend was taken out of service: it failed in a row, with its domain, or a probe found it dead.",
+);
+/// Probes.
+pub const PROBES: Metric = Metric::counter_of(
+    "plimsoll_probes_total",
+    &["backend", "outcome"],
+    "Probes of a backend, by outcome (alive, refused, failed, silent).",
+);
+/// Questions for load.
+pub const POLLS: Metric = Metric::counter_of(
+    "plimsoll_polls_total",
+    &["backend", "outcome"],
+    "Times that a backend was asked how loaded it is, by outcome (ok, unknown, none, failed).",
+);
+/// Age of what a backend said of its load.
+pub const BACKEND_REPORT_AGE: Metric = Metric::gauge_of(
+    "plimsoll_backend_report_age_seconds",
+    &["backend"],
+    "Time since a backend last said how loaded it is; without a sample or old, own counts stand alone.",
 );
 /// Connections to backends.
 pub const UPSTREAM_CONNECTIONS: Metric =
@@ -315,6 +333,9 @@ pub const ALL: &[Metric] = &[
     DOMAIN_IN_SERVICE,
     DOMAIN_EJECTIONS,
     EJECTIONS,
+    PROBES,
+    POLLS,
+    BACKEND_REPORT_AGE,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_CONNECTS,
     CLIENT_CONNECTIONS,

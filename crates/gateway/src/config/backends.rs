@@ -1,4 +1,6 @@
+use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +61,21 @@ pub struct BackendConfig {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options`.
     pub stream_options: bool,
+    /// Whether each address of its host is a backend of its own.
+    pub resolve: bool,
+    /// Which of them this is.
+    connect_to: Option<IpAddr>,
+    /// The path that says whether it is well; empty where it has none.
+    pub health: String,
+    /// The path or address of its metrics; empty where it has none.
+    pub metrics: String,
+}
+
+/// Where engines have their metrics.
+const METRICS: &str = "/metrics";
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok()
 }
 
 /// Text that is not shown.
@@ -99,6 +116,10 @@ impl Default for BackendConfig {
             ca_file: String::new(),
             connect_timeout: Duration::from_secs(3),
             stream_options: true,
+            resolve: false,
+            connect_to: None,
+            health: "/health".into(),
+            metrics: METRICS.into(),
         }
     }
 }
@@ -176,6 +197,24 @@ impl Section for BackendConfig {
         keys.millis(key, 10..=60_000, &mut self.connect_timeout);
         let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
         keys.flag(key, &mut self.stream_options);
+        let key = Key::new(
+            "resolve",
+            "Whether each address of its host is a backend of its own, such as the pods behind a headless service: named \
+             NAME/ADDRESS, looked up every few seconds, drained when it is gone.",
+        );
+        keys.flag(key, &mut self.resolve);
+        let key = Key::new(
+            "health",
+            "The path by which it is probed; empty means that it is not. Whoever has no such path is alive as long as it \
+             takes connections.",
+        );
+        keys.text(key, &mut self.health);
+        let key = Key::new(
+            "metrics",
+            "The path of its metrics, or their address where that is another, such as `http://host:8002/metrics`; empty \
+             means that it is not asked for its load.",
+        );
+        keys.text(key, &mut self.metrics);
         self.check(keys);
     }
 }
@@ -211,6 +250,12 @@ impl BackendConfig {
             );
             keys.wrong("shape", why);
         }
+        if !self.health.is_empty() && !is_path(&self.health) {
+            keys.wrong("health", "is not a path, such as /health".into());
+        }
+        if let Err(why) = self.metrics_elsewhere() {
+            keys.wrong("metrics", why);
+        }
         for (model, _) in &self.aliases {
             if !self.models.contains(model) {
                 keys.wrong("aliases", format!("{model:?} is not among models"));
@@ -244,6 +289,7 @@ impl BackendConfig {
         openai::Config {
             name: self.name.clone(),
             url: self.url.clone(),
+            connect_to: self.connect_to,
             headers: self.headers.clone(),
             authorize,
             http2: self.http2,
@@ -251,6 +297,64 @@ impl BackendConfig {
             connect_timeout: self.connect_timeout,
             ask_usage: self.stream_options,
         }
+    }
+
+    /// The host in its address.
+    pub(crate) fn host(&self) -> Option<String> {
+        Some(self.url.parse::<http::Uri>().ok()?.host()?.to_owned())
+    }
+
+    /// The backends that it stands for: itself, or one for each address that its host was found to have.
+    pub(crate) fn members(&self, addresses: &HashMap<String, Vec<IpAddr>>) -> Vec<Self> {
+        if !self.resolve {
+            return vec![self.clone()];
+        }
+        let found = self.host().and_then(|host| addresses.get(&host));
+        let member = |address: &IpAddr| Self {
+            name: format!("{}/{address}", self.name),
+            connect_to: Some(*address),
+            ..self.clone()
+        };
+        found.into_iter().flatten().map(member).collect()
+    }
+
+    /// Paths where its metrics may be, the likely one first; none where it is not to be asked.
+    pub(crate) fn metrics_paths(&self) -> Vec<String> {
+        match self.metrics.as_str() {
+            "" => Vec::new(),
+            // TensorRT-LLM has them elsewhere.
+            METRICS => vec![METRICS.into(), "/prometheus/metrics".into()],
+            path => vec![path.into()],
+        }
+    }
+
+    /// How to ask for its metrics, and by which path, where they have an address of their own. Who is there may be somebody
+    /// else, and gets no secrets.
+    pub(crate) fn metrics_elsewhere(&self) -> Result<Option<(openai::Config, String)>, String> {
+        let metrics = &self.metrics;
+        if metrics.is_empty() || is_path(metrics) {
+            return Ok(None);
+        }
+        let wrong = || {
+            format!(
+                "{metrics:?} is not a path, such as /metrics, or an address, such as http://host:8002/metrics"
+            )
+        };
+        let uri: http::Uri = metrics.parse().map_err(|_| wrong())?;
+        let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or_else(wrong)?;
+        let url = format!("{scheme}://{authority}");
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let connect_to = self.connect_to.filter(|_| Some(authority.host()) == self.host().as_deref());
+        let engine = openai::Config {
+            url,
+            connect_to,
+            headers: Vec::new(),
+            authorize: None,
+            http2: false,
+            ..self.engine()
+        };
+        openai::Backend::new(&engine).map_err(|invalid| invalid.why)?;
+        Ok(Some((engine, path.to_owned())))
     }
 
     /// What routing is told of it, if it serves `models`.
@@ -302,7 +406,7 @@ impl BackendConfig {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         let secrets = (&self.bearer.0, &self.api_key.0, &self.ca_file, &self.headers);
-        (secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
+        (self.connect_to, secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
         format!("{}#{:x}", self.url, hasher.finish())
     }
 }
