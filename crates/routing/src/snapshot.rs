@@ -203,7 +203,7 @@ impl Fleet {
         self.domains.all()
     }
 
-    /// Probes found backends dead: what has befallen a domain is seen, see [`Pool::spread`].
+    /// Probes found backends dead: what has befallen a domain is seen.
     pub fn spread(&self, now: Instant) {
         for pool in self.pools.values() {
             for fallen in pool.members.iter().filter(|member| member.outlier.is_dead(now)) {
