@@ -88,7 +88,7 @@ impl Prober {
         let name = &self.backend.spec.name;
         match verdict {
             Verdict::Alive => {
-                if self.backend.found_alive() {
+                if self.backend.found_alive(now) {
                     tracing::info!(backend = %name, "a probe found the backend alive: back in service");
                 }
             }

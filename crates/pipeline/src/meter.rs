@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use plimsoll_routing::Writing;
 use plimsoll_types::{Clock, Envelope, Finish, Instant, Kind, Peeked, Protocol, ServeError, Text, Usage};
 
 use crate::shared::Lane;
@@ -28,6 +29,7 @@ pub(crate) struct Meter {
     first_token: Option<Instant>,
     last_token: Instant,
     token_events: u32,
+    writing: Writing,
     usage: Option<Usage>,
     finish: Option<Finish>,
     outcome: Outcome,
@@ -50,6 +52,7 @@ impl Meter {
             first_token: None,
             last_token: envelope.received,
             token_events: 0,
+            writing: Writing::default(),
             usage: None,
             finish: None,
             outcome: Outcome::Cancelled,
@@ -74,7 +77,9 @@ impl Meter {
                 self.first_token = Some(now);
                 self.lane.metrics.ttft.record((now - self.received).as_secs_f64());
             } else if waited {
-                self.lane.metrics.itl.record((now - self.last_token).as_secs_f64());
+                let gap = now - self.last_token;
+                self.lane.metrics.itl.record(gap.as_secs_f64());
+                self.writing.waited(gap, peeked.token_events);
             }
             self.last_token = now;
             self.token_events += peeked.token_events;
@@ -89,6 +94,11 @@ impl Meter {
             });
         }
         self.finish = peeked.finish.or(self.finish);
+    }
+
+    /// What the backend took to write, as far as the client was waiting for it.
+    pub(crate) fn writing(&self) -> Writing {
+        self.writing
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {

@@ -298,7 +298,8 @@ impl Flowing {
         } else {
             self.judge(Verdict::Ok, now);
             if let Some(usage) = self.seen.usage {
-                self.live.dispatched.wrote(now, usage.completion);
+                let writing = self.live.held.meter.writing();
+                self.live.dispatched.wrote(now, usage.completion, writing);
             }
             self.live.held.meter.finished();
         }

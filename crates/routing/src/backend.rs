@@ -32,7 +32,15 @@ struct Standing {
     limited: AtomicBool,
     /// The product of the weights of its domains, as the bits of an `f32`.
     weight: AtomicU32,
+    /// Nanoseconds since when it is in service; 0 where that was always so, [`UNUSED`] before its first request.
+    since: AtomicU64,
+    /// Seconds over which it is let in, as the bits of an `f32`.
+    slow_start: AtomicU32,
 }
+
+const UNUSED: u64 = u64::MAX;
+/// What a backend gets at the very first, as a share.
+const FIRST_SHARE: f32 = 0.1;
 
 /// A backend as the router sees it: what it is, what is sent to it, how it does.
 pub struct Backend {
@@ -44,6 +52,8 @@ pub struct Backend {
     pub load: Load,
     /// How long it takes beside what was predicted.
     pub pace: Pace,
+    /// The same of the tokens after the first.
+    pub writing: Pace,
     /// What it has cached, as far as it can be known from here.
     pub(crate) cache: Option<Cache>,
     /// The peak of recent times to first token.
@@ -88,6 +98,7 @@ impl Backend {
             spec,
             load: Load::default(),
             pace: Pace::default(),
+            writing: Pace::default(),
             peak: Aged::default(),
             measured_round_trip: AtomicU32::new(0),
             others: Others::default(),
@@ -98,6 +109,8 @@ impl Backend {
                 drained: AtomicBool::new(false),
                 limited: AtomicBool::new(false),
                 weight: AtomicU32::new(1.0_f32.to_bits()),
+                since: AtomicU64::new(0),
+                slow_start: AtomicU32::new(0),
             },
             pushback: AtomicU64::new(0),
         }
@@ -167,8 +180,18 @@ impl Backend {
     }
 
     /// A probe found it alive. True if that brings it back into service.
-    pub fn found_alive(&self) -> bool {
-        self.outlier.found_alive()
+    pub fn found_alive(&self, now: Instant) -> bool {
+        let back = self.outlier.found_alive();
+        if back {
+            self.is_back(now);
+        }
+        back
+    }
+
+    /// Seconds that a token of those that are written now is predicted to take.
+    pub(crate) fn predicted_token(&self, now: Instant) -> f32 {
+        let decoding = self.load.decoding() + self.others.running(now) as u32;
+        self.speed.decode(decoding.max(1), self.load.context())
     }
 
     /// A request that read `share` of its prompt and wrote so many tokens has ended: what that was worth.
@@ -197,7 +220,8 @@ impl Backend {
     }
 
     /// Looks at what was decided about it and its domains.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn settle(&self, config: &Config) {
+        self.standing.slow_start.store(config.slow_start.as_secs_f32().to_bits(), Relaxed);
         let drained =
             self.standing.taken_out.load(Relaxed) || self.domains.iter().any(|domain| domain.is_drained());
         self.standing.drained.store(drained, Relaxed);
@@ -216,6 +240,38 @@ impl Backend {
     #[must_use]
     pub fn weight(&self) -> f32 {
         f32::from_bits(self.standing.weight.load(Relaxed))
+    }
+
+    /// It has just come, beside others that serve already.
+    pub(crate) fn comes(&self) {
+        self.standing.since.store(UNUSED, Relaxed);
+    }
+
+    /// It is back in service.
+    pub(crate) fn is_back(&self, now: Instant) {
+        self.standing.since.store(now.as_nanos(), Relaxed);
+    }
+
+    /// It gets a request.
+    pub(crate) fn begins(&self, now: Instant) {
+        // Reading first keeps the line shared.
+        if self.standing.since.load(Relaxed) == UNUSED {
+            self.standing.since.store(now.as_nanos(), Relaxed);
+        }
+    }
+
+    /// How far it is let in, from [`FIRST_SHARE`] to 1: one that has just come or come back is cold, and all that wait
+    /// elsewhere would fall upon it.
+    #[must_use]
+    pub fn ramp(&self, now: Instant) -> f32 {
+        let window = f32::from_bits(self.standing.slow_start.load(Relaxed));
+        let since = match self.standing.since.load(Relaxed) {
+            0 => return 1.0,
+            _ if window == 0.0 => return 1.0,
+            UNUSED => 0.0,
+            since => (now - Instant::from_nanos(since)).as_secs_f32(),
+        };
+        (since / window).clamp(FIRST_SHARE, 1.0)
     }
 
     /// What may be sent to it at `now`.
@@ -302,6 +358,20 @@ impl fmt::Debug for Backend {
 mod tests {
     use super::*;
     use crate::snapshot::tests::{shape, spec};
+
+    #[test]
+    fn one_that_is_back_is_let_in_little_by_little() {
+        let at = |seconds: u64| Instant::ORIGIN + Duration::from_secs(seconds);
+        let backend = Backend::new(0, spec("b"));
+        backend.settle(&Config { slow_start: Duration::from_secs(10), ..Config::default() });
+        assert_eq!(backend.ramp(at(1)), 1.0, "one that was always there is warm");
+        backend.is_back(at(20));
+        assert_eq!([20, 25, 30, 99].map(|seconds| backend.ramp(at(seconds))), [0.1, 0.5, 1.0, 1.0]);
+        backend.comes();
+        assert_eq!(backend.ramp(at(99)), 0.1, "one that nobody asked is cold however long it was there");
+        backend.begins(at(100));
+        assert_eq!(backend.ramp(at(105)), 0.5);
+    }
 
     #[test]
     fn a_measured_round_trip_takes_the_place_of_what_was_said_beforehand() {

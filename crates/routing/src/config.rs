@@ -15,6 +15,10 @@ pub struct Config {
     pub base_ejection: Duration,
     /// The longest ejection.
     pub max_ejection: Duration,
+    /// Share of recent requests that must fail to take a backend out of service.
+    pub failure_share: f64,
+    /// Over how long a backend that comes or comes back is let in.
+    pub slow_start: Duration,
     /// Share of a pool that must be in service; below it, ejections are ignored.
     pub panic_threshold: f64,
     /// Prompt tokens without a first token that one backend may have; 0 means any number.
@@ -38,6 +42,8 @@ impl Default for Config {
             consecutive_failures: 3,
             base_ejection: Duration::from_secs(1),
             max_ejection: Duration::from_secs(5),
+            failure_share: 0.5,
+            slow_start: Duration::from_secs(10),
             panic_threshold: 0.5,
             line_prompt_tokens: 0,
             line_kv_share: 0.95,
@@ -62,6 +68,18 @@ impl Section for Config {
         keys.millis(key, 100..=600_000, &mut self.base_ejection);
         let key = Key::new("max_ejection_ms", "The longest that a backend is out before it is tried again.");
         keys.millis(key, 100..=3_600_000, &mut self.max_ejection);
+        let key = Key::new(
+            "failure_share",
+            "Share of its last 20 or so requests that must fail to take a backend out of service, though none in a row; 1 \
+             means that only failures in a row do.",
+        );
+        keys.decimal(key, 0.05..=1.0, &mut self.failure_share);
+        let key = Key::new(
+            "slow_start_ms",
+            "Over how long a backend that comes, or comes back into service, is let in: what a request costs there counts ten \
+             times at first, and once at the end. 0 means at once.",
+        );
+        keys.millis(key, 0..=3_600_000, &mut self.slow_start);
         let key = Key::new(
             "panic_threshold",
             "Share of a pool that must be in service; below it, ejections are ignored, because all backends failing \

@@ -26,7 +26,7 @@ pub struct Cost {
     pub memory: f32,
     /// What it costs, at the exchange rate.
     pub money: f32,
-    /// How many times all of that counts, for a backend that is less wanted.
+    /// How many times all of that counts, for a backend that is less wanted or has just come.
     pub times: f32,
 }
 
@@ -38,6 +38,8 @@ const CROWDING_WEIGHT: f32 = 0.1;
 const MEMORY_SECONDS: f32 = 0.15;
 /// Share of memory beyond which nobody is sent there who has a choice.
 const MEMORY_FULL: f32 = 0.97;
+/// How many times as slow as others a backend must write for that to count.
+const LAME: f32 = 2.0;
 /// What it costs to be sent there nevertheless.
 const MEMORY_FULL_SECONDS: f32 = 60.0;
 
@@ -46,6 +48,8 @@ const MEMORY_FULL_SECONDS: f32 = 60.0;
 pub struct Conditions {
     /// How many times as long as predicted the pool's backends take; for those of which nothing was measured.
     pub pace: f32,
+    /// The same of tokens after the first.
+    pub writing: f32,
     /// How much a second of prefill costs others: from nothing in an idle pool to several seconds in a full one.
     pub externality: f32,
     /// Seconds that reading a prompt takes in the mean: what a request of others that waits is taken to be.
@@ -57,7 +61,7 @@ pub struct Conditions {
 impl Conditions {
     /// Nothing is known and nothing is busy.
     pub const UNKNOWN: Self =
-        Self { pace: 1.0, externality: 0.0, prompt_seconds: 0.0, seconds_per_dollar: 0.0 };
+        Self { pace: 1.0, writing: 1.0, externality: 0.0, prompt_seconds: 0.0, seconds_per_dollar: 0.0 };
 
     /// The conditions of a pool with this pace, whose backends read prompts for `utilisation` of their time, each for
     /// `prompt_seconds` in the mean.
@@ -67,7 +71,13 @@ impl Conditions {
         // of public traces, where it takes up to 40 % off the mean time to first token near saturation.
         let busy = utilisation.clamp(0.0, 0.95);
         let externality = (3.0 * (busy - 0.4).max(0.0) / (1.0 - busy)).min(8.0);
-        Self { pace, externality, prompt_seconds, seconds_per_dollar: config.seconds_per_dollar as f32 }
+        Self {
+            pace,
+            writing: 1.0,
+            externality,
+            prompt_seconds,
+            seconds_per_dollar: config.seconds_per_dollar as f32,
+        }
     }
 }
 
@@ -86,7 +96,8 @@ impl Cost {
         let step = speed.decode(decoding, context) * f32::from(u8::from(decoding > 0));
         let length = request.prompt_tokens + request.expected_output / 2;
         let output = request.expected_output as f32;
-        let token = speed.decode(decoding + 1, context + u64::from(length));
+        let writing = lameness(backend.writing.read(request.now, conditions.writing) / conditions.writing);
+        let token = speed.decode(decoding + 1, context + u64::from(length)) * writing;
         Self {
             network: backend.round_trip(),
             queue: load.queued_seconds() * pace + waiting + step * 0.5,
@@ -94,11 +105,11 @@ impl Cost {
             decode: output * token * DECODE_WEIGHT,
             recompute: prefill * conditions.externality,
             // Half of what they write is still to come, in the mean.
-            crowding: decoding as f32 * output * 0.5 * speed.share(length) * CROWDING_WEIGHT,
+            crowding: decoding as f32 * output * 0.5 * speed.share(length) * writing * CROWDING_WEIGHT,
             memory: memory(backend, request, context),
             money: conditions.seconds_per_dollar
                 * dollars(&backend.spec.prices, request, prefill + output * token / (decoding + 1) as f32),
-            times: backend.weight().recip(),
+            times: (backend.weight() * backend.ramp(request.now)).recip(),
         }
     }
 
@@ -113,6 +124,12 @@ impl Cost {
     pub fn total(&self) -> f32 {
         (self.ttft() + self.decode + self.recompute + self.crowding + self.memory + self.money) * self.times
     }
+}
+
+/// How many times as long a backend writes as others do that were predicted to write as fast: a gray failure, which answers
+/// everything and is no use to anybody. Less than [`LAME`] is the table's error and no reason to leave it idle.
+fn lameness(beside_others: f32) -> f32 {
+    if beside_others > LAME { beside_others } else { 1.0 }
 }
 
 /// What a request costs beside what is paid anyway, if it takes so many seconds of GPU.

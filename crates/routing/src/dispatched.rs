@@ -4,7 +4,7 @@ use std::time::Duration;
 use plimsoll_types::Instant;
 
 use crate::load::Share;
-use crate::{Backend, Conditions, Config, Cost, Pool, RequestShape, domain};
+use crate::{Backend, Conditions, Config, Cost, Pool, RequestShape, Writing, domain};
 
 /// What an attempt says about the backend that it was made at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl Dispatched {
             cache.insert(request.blocks.hashes(), request.now);
             pool.prefix_tokens.increment(u64::from(cached));
         }
+        backend.begins(request.now);
         let queued = backend.load.enter(share);
         pool.works(request.now, share);
         Self {
@@ -105,8 +106,11 @@ impl Dispatched {
         }
     }
 
-    /// The answer ended with so many tokens: what others of this pool will have is known better.
-    pub fn wrote(&self, now: Instant, tokens: u32) {
+    /// The answer ended with so many tokens: what others of this pool will have is known better, and how fast it is written.
+    pub fn wrote(&self, now: Instant, tokens: u32, writing: Writing) {
+        let predicted = self.backend.predicted_token(now);
+        writing.teach(&self.backend.writing, now, predicted);
+        writing.teach(&self.pool.writing, now, predicted);
         self.backend.spent(self.prompt_tokens, self.share, tokens);
         self.pool.learned.wrote(now, tokens);
     }
@@ -128,7 +132,9 @@ impl Dispatched {
         counter.increment(1);
         match verdict {
             Verdict::Ok | Verdict::Refused => {
-                backend.outlier.succeeded();
+                if backend.outlier.succeeded() {
+                    backend.is_back(now);
+                }
             }
             Verdict::Pushback(wait) => backend.push_back(now, wait),
             Verdict::Unreachable | Verdict::Failed | Verdict::Timeout => {

@@ -41,7 +41,7 @@ pub use domain::{Domain, DomainConfig, DomainState, domain_names};
 pub use learned::Learned;
 pub use load::Load;
 pub use outlier::{Outlier, Service};
-pub use pace::Pace;
+pub use pace::{Pace, Writing};
 pub use places::{Allowed, MOST_LABELS};
 pub use reported::Report;
 pub use router::{PickError, Router};

@@ -1,7 +1,7 @@
 //! Takes a backend out of service that fails in a row, and lets it back in one request at a time.
 //!
 //! ```text
-//!                 fails `consecutive_failures` times in a row
+//!        fails `consecutive_failures` times in a row, or `failure_share` of the time
 //!   in service ────────────────────────────────────────────────▶ ejected ◀──────────┐
 //!       ▲                                                           │ its time is up │ fails: twice as long
 //!       │                     answers                               ▼                │
@@ -36,6 +36,8 @@ pub enum Service {
 #[derive(Debug, Default)]
 pub struct Outlier {
     failures: AtomicU32,
+    /// The share of recent requests that failed, in millionths: a mean to which each adds a [`RECENT`]th.
+    failing: AtomicU32,
     ejections: AtomicU32,
     /// Nanoseconds until when it is ejected; 0 in service.
     until: AtomicU64,
@@ -52,6 +54,10 @@ pub struct Outlier {
 
 /// How finely it is remembered when tokens came: a line that all cores read is not to be written for each token.
 const SEEN: Duration = Duration::from_millis(100);
+
+const MILLION: u32 = 1_000_000;
+/// How many requests are recent.
+const RECENT: u32 = 20;
 
 impl Outlier {
     /// What may be sent at `now`.
@@ -134,6 +140,11 @@ impl Outlier {
         if self.failures.load(Relaxed) != 0 {
             self.failures.store(0, Relaxed);
         }
+        let failing = self.failing.load(Relaxed);
+        if failing != 0 {
+            // Two cores that write at once lose one of two answers: no more than a twentieth.
+            self.failing.store(failing - failing.div_ceil(RECENT), Relaxed);
+        }
         if self.until.load(Relaxed) == 0 {
             return false;
         }
@@ -157,11 +168,18 @@ impl Outlier {
     /// It failed. True if that takes it out of service.
     pub(crate) fn failed(&self, now: Instant, config: &Config) -> bool {
         let failures = self.failures.fetch_add(1, Relaxed) + 1;
+        let failing = self.failing.load(Relaxed);
+        let failing = failing + (MILLION - failing) / RECENT;
+        self.failing.store(failing, Relaxed);
+        let too_often = f64::from(failing) > config.failure_share * f64::from(MILLION);
         let until = self.until.load(Relaxed);
         let probation_failed = until != 0 && now.as_nanos() >= until;
-        if !probation_failed && (until != 0 || u64::from(failures) < config.consecutive_failures) {
+        let too_many = u64::from(failures) >= config.consecutive_failures || too_often;
+        if !probation_failed && (until != 0 || !too_many) {
             return false;
         }
+        // It returns with half of that against it.
+        self.failing.store(failing.min((config.failure_share * f64::from(MILLION / 2)) as u32), Relaxed);
         let times = self.ejections.fetch_add(1, Relaxed).min(16);
         let wait = Duration::min(config.base_ejection * 2_u32.pow(times), config.max_ejection);
         let next = (now + wait).as_nanos().max(1);
@@ -252,6 +270,21 @@ mod tests {
             outlier.succeeded();
         }
         assert_eq!(outlier.service(at(0)), Service::Open);
+    }
+
+    #[test]
+    fn who_fails_half_of_the_time_is_taken_out_and_who_fails_a_third_is_not() {
+        let ejects = |successes: u32| {
+            let (outlier, config) = (Outlier::default(), Config::default());
+            (0..1_000).any(|_| {
+                (0..successes).for_each(|_| {
+                    outlier.succeeded();
+                });
+                outlier.failed(at(0), &config)
+            })
+        };
+        assert!(ejects(1));
+        assert!(!ejects(2));
     }
 
     #[test]

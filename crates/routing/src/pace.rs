@@ -1,5 +1,7 @@
 //! How long something takes beside what was predicted, learned from what was measured.
 
+use std::time::Duration;
+
 use plimsoll_types::Instant;
 
 use crate::aged::Aged;
@@ -46,6 +48,32 @@ impl Pace {
     }
 }
 
+/// Tokens of one answer and how long they took, as far as somebody was waiting for them: a gap that a reader made says
+/// nothing of who writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Writing {
+    seconds: f32,
+    tokens: u32,
+}
+
+impl Writing {
+    /// So many tokens came after a gap.
+    pub fn waited(&mut self, gap: Duration, tokens: u32) {
+        self.seconds += gap.as_secs_f32();
+        self.tokens += tokens;
+    }
+
+    /// Teaches `pace`, where a token was predicted to take so many seconds. A few tokens tell nothing.
+    pub(crate) fn teach(&self, pace: &Pace, now: Instant, predicted: f32) {
+        if self.tokens >= FEW_TOKENS {
+            pace.measured(now, predicted * self.tokens as f32, self.seconds);
+        }
+    }
+}
+
+/// Fewer than this may have come in one packet.
+const FEW_TOKENS: u32 = 8;
+
 fn kept(age: f32) -> f32 {
     (-age / MEMORY_SECONDS).exp()
 }
@@ -53,7 +81,6 @@ fn kept(age: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn at(seconds: u64) -> Instant {
         Instant::ORIGIN + Duration::from_secs(seconds)
@@ -70,6 +97,17 @@ mod tests {
         pace.measured(at(1), 1.0, 9.0);
         assert!(pace.read(at(1), 1.0) > 8.9);
         assert!(pace.read(at(120), 1.0) < 1.01);
+    }
+
+    #[test]
+    fn what_was_waited_for_teaches_how_fast_one_writes_and_a_few_tokens_teach_nothing() {
+        let (pace, mut writing) = (Pace::default(), Writing::default());
+        for tokens in 1..=100 {
+            writing.waited(Duration::from_millis(20), 1);
+            writing.teach(&pace, at(1), 0.01);
+            assert_eq!(pace.is_known(), tokens >= 8);
+        }
+        assert!((pace.read(at(1), 1.0) - 2.0).abs() < 0.01, "{}", pace.read(at(1), 1.0));
     }
 
     #[test]

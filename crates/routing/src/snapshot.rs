@@ -19,6 +19,8 @@ pub struct Pool {
     pub members: Vec<Arc<Backend>>,
     /// How long its backends take beside what was predicted, where one's own pace is not known.
     pub pace: Arc<Pace>,
+    /// The same of the tokens after the first.
+    pub writing: Arc<Pace>,
     /// What is known of its requests.
     pub learned: Arc<Learned>,
     /// Who has which prompts cached, where the policy goes by that.
@@ -49,6 +51,7 @@ impl Pool {
             places: Places::of(members.iter().map(|member| &member.spec)),
             members,
             pace: Arc::default(),
+            writing: Arc::default(),
             learned: Arc::default(),
             index: None,
             policy: policy::named(policy),
@@ -104,7 +107,10 @@ impl Pool {
     pub fn conditions(&self, now: Instant, config: &Config) -> Conditions {
         let pace = self.pace.read(now, 1.0);
         let utilisation = self.learned.work(now) * pace / self.members.len() as f32;
-        Conditions::new((pace, utilisation, self.learned.prompt_seconds(now)), config)
+        Conditions {
+            writing: self.writing.read(now, 1.0),
+            ..Conditions::new((pace, utilisation, self.learned.prompt_seconds(now)), config)
+        }
     }
 
     /// A request was sent to one of its members.
@@ -147,13 +153,17 @@ impl Fleet {
                 let same = before.and_then(|fleet| fleet.backends.iter().find(stays));
                 same.cloned().unwrap_or_else(|| {
                     next_slot += 1;
-                    Arc::new(Backend::of_fleet(next_slot - 1, spec, (index.as_ref(), &mut domains)))
+                    let new = Backend::of_fleet(next_slot - 1, spec, (index.as_ref(), &mut domains));
+                    if before.is_some() {
+                        new.comes();
+                    }
+                    Arc::new(new)
                 })
             })
             .collect();
         let mut members: BTreeMap<String, Vec<Arc<Backend>>> = BTreeMap::new();
         for backend in &backends {
-            backend.settle();
+            backend.settle(&config);
             for model in &backend.spec.models {
                 members.entry(model.name.clone()).or_default().push(Arc::clone(backend));
             }
@@ -164,6 +174,7 @@ impl Fleet {
             pool.index.clone_from(&index);
             if let Some(same) = before.and_then(|fleet| fleet.pool(&model)) {
                 pool.pace = Arc::clone(&same.pace);
+                pool.writing = Arc::clone(&same.writing);
                 pool.learned = Arc::clone(&same.learned);
             }
             (model, Arc::new(pool))
@@ -217,7 +228,7 @@ impl Fleet {
     pub fn take_out_domain(&self, name: &str, out: bool) -> bool {
         let Some(domain) = self.domains.get(name) else { return false };
         domain.take_out(out);
-        self.backends.iter().for_each(|backend| backend.settle());
+        self.backends.iter().for_each(|backend| backend.settle(&self.config));
         true
     }
 
@@ -228,7 +239,7 @@ impl Fleet {
         named
             .map(|backend| {
                 backend.take_out(out);
-                backend.settle();
+                backend.settle(&self.config);
             })
             .count()
             > 0
