@@ -14,10 +14,12 @@ mod answer;
 mod frame;
 mod method;
 mod models;
+mod outbox;
 mod status;
 
 pub use frame::{Frames, Message, PREFIX, TooLong, put_frame};
 pub use method::{CALL_OPTIONS, METHODS, MODELS, Method, SERVICE};
+pub use outbox::Outbox;
 pub use status::{Code, Error, Status};
 
 use std::rc::Rc;
