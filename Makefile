@@ -1,16 +1,16 @@
 # What people and CI call. `make test` is all that must hold; it needs a Rust toolchain and Python 3, and says aloud what
-# it leaves out for want of Node.js, a C++ compiler or CMake.
+# it leaves out for want of Node.js, a C++ compiler, CMake or cargo-deny.
 
 CARGO ?= cargo
 
-.PHONY: run test check format clippy unit doc e2e bench instructions results docs
+.PHONY: run test check format clippy unit doc deny e2e bench instructions results docs
 
 run:
 	$(CARGO) run --release
 
 test: check unit e2e
 
-check: format clippy doc
+check: format clippy doc deny
 
 format:
 	$(CARGO) fmt --all --check
@@ -20,6 +20,11 @@ clippy:
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+
+# Advisories need the network, so that CI asks for them by itself: `cargo deny check`.
+deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; \
+	else echo "SKIPPED deny: there is no cargo-deny (cargo install cargo-deny)"; fi
 
 unit:
 	$(CARGO) test --workspace --locked

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What does a token, and a request, cost over gRPC beside HTTP/2?
+"""What does a token, and a request, cost over gRPC beside HTTP/2 and HTTP/1.1? And over HTTP beside an older build?
 
-    benches/grpc.py target/release/plimsoll
+    benches/grpc.py target/release/plimsoll [OLDER]
 
 One process serves the embedded fleet, another of the same binary stands in front of it with one core, and h2load (Debian:
-nghttp2-client) asks that one over both protocols in turn. CPU is the on-CPU time of all threads of the gateway in front.
+nghttp2-client) asks that one over all protocols in turn; a gateway of the older build, which may know nothing of gRPC,
+takes its turns over HTTP. CPU is the on-CPU time of all threads of the gateway in front.
 """
 import json
 import os
@@ -16,9 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
-TOKENS, STREAMS, REQUESTS, REPETITIONS = 128, 200, 4_000, 7
-PROMPT = "Tell me a story about a ship. " * 10
-BACK, FRONT = 28_080, 28_081
+TOKENS, STREAMS, REQUESTS, REPETITIONS = 128, 200, 2_000, 7
+SENTENCE = "Tell me a story about a ship. "
+SHORT, LONG = SENTENCE * 10, SENTENCE * 1_092
+BACK, FRONT, OLDER = 28_080, 28_081, 28_082
+SERVICE, CHAT = "/plimsoll.v1.InferenceService", "/v1/chat/completions"
 
 
 def field(number, value):
@@ -35,15 +38,15 @@ def varint(value):
     return out + bytes([value])
 
 
-def over_grpc(tokens):
+def over_grpc(prompt, tokens):
     """A ChatRequest in its frame."""
-    chat_message = field(1, b"user") + field(2, field(1, PROMPT.encode()))
+    chat_message = field(1, b"user") + field(2, field(1, prompt.encode()))
     message = field(1, b"sim-chat") + field(2, chat_message) + field(4, tokens)
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def over_http(tokens, stream):
-    messages = [{"role": "user", "content": PROMPT}]
+def over_http(prompt, tokens, stream):
+    messages = [{"role": "user", "content": prompt}]
     return json.dumps({"model": "sim-chat", "max_tokens": tokens, "stream": stream, "messages": messages}).encode()
 
 
@@ -61,48 +64,65 @@ def cpu_us(pid):
     return sum(int((tasks / task / "schedstat").read_text().split()[0]) for task in os.listdir(tasks)) / 1e3
 
 
-def load(gateway, folder, kind, path, body, count, at_a_time):
-    """CPU time of `count` requests."""
+def load(front, folder, protocol, asked):
+    """CPU time of what is asked, in microseconds for each unit."""
+    prompt, tokens, stream, count, at_a_time = asked
+    gateway, port = front
+    grpc = protocol == "gRPC"
     data = folder / "body"
-    data.write_bytes(body)
+    data.write_bytes(over_grpc(prompt, tokens) if grpc else over_http(prompt, tokens, stream))
+    path = f"{SERVICE}/Chat{'Stream' * stream}" if grpc else CHAT
+    # HTTP/1.1 has one request on a connection.
+    many = ["--h1", "-c", 4 * at_a_time] if protocol == "HTTP/1.1" else ["-c", 4, "-m", at_a_time]
+    kind = "grpc" if grpc else "json"
+    command = ["h2load", "-n", count, *many, "-d", data, "-H", f"content-type: application/{kind}", "-H", "te: trailers"]
     before = cpu_us(gateway.pid)
-    command = ["h2load", "-n", count, "-c", 4, "-m", at_a_time, "-d", data, "-H", f"content-type: application/{kind}"]
-    out = subprocess.run([*map(str, command), "-H", "te: trailers", f"http://127.0.0.1:{FRONT}{path}"],
-                         capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([*map(str, command), f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True).stdout
     after = cpu_us(gateway.pid)
     assert re.search(rf"\b{count} 2xx", out), out
-    return after - before
+    return (after - before) / (count * (tokens if stream else 1))
+
+
+def rounds(fronts, folder, units):
+    """What each way cost in each repetition; the first repetition warms up."""
+    ways = [(unit, who, protocol) for unit in units for who in fronts for protocol in ("HTTP/1.1", "HTTP/2", "gRPC")
+            if (who, protocol) != ("older", "gRPC")]
+    taken = {way: [] for way in ways}
+    for repetition in range(REPETITIONS + 1):
+        for unit, who, protocol in ways if repetition % 2 else ways[::-1]:
+            cost = load(fronts[who], folder, protocol, units[unit])
+            if repetition:
+                taken[unit, who, protocol].append(cost)
+    return taken
+
+
+def said(taken, unit, one, other):
+    """The median of the ratios of two ways, each ratio from one repetition."""
+    ratio = statistics.median(a / b for a, b in zip(taken[unit, *one], taken[unit, *other]))
+    return f"{' '.join(one)} ÷ {' '.join(other)} {ratio:.2f}"
 
 
 def main():
-    binary = sys.argv[1]
     folder = Path(tempfile.mkdtemp(prefix="plimsoll-grpc-"))
-    service, chat = "/plimsoll.v1.InferenceService", "/v1/chat/completions"
-    ways = {
-        ("token", "HTTP/2"): ("json", chat, over_http(TOKENS, True), STREAMS, 50, STREAMS * TOKENS),
-        ("token", "gRPC"): ("grpc", f"{service}/ChatStream", over_grpc(TOKENS), STREAMS, 50, STREAMS * TOKENS),
-        ("request", "HTTP/2"): ("json", chat, over_http(1, False), REQUESTS, 8, REQUESTS),
-        ("request", "gRPC"): ("grpc", f"{service}/Chat", over_grpc(1), REQUESTS, 8, REQUESTS),
+    units = {
+        "token": (SHORT, TOKENS, True, STREAMS, 50),
+        "request": (SHORT, 1, False, REQUESTS, 8),
+        "request of 32 KiB": (LONG, 1, False, REQUESTS // 4, 8),
     }
-    back = start(binary, folder, BACK)
     backends = f'backends:\n  - {{name: up, url: "http://127.0.0.1:{BACK}", models: [sim-chat]}}\n'
-    front = start(binary, folder, FRONT, backends)
-    taken = {way: [] for way in ways}
+    back = start(sys.argv[1], folder, BACK)
+    names = dict(zip(("now", "older"), sys.argv[1:]))
+    fronts = {who: (start(names[who], folder, port, backends), port) for who, port in (("now", FRONT), ("older", OLDER)) if who in names}
     try:
-        for repetition in range(REPETITIONS + 1):
-            order = list(ways) if repetition % 2 else list(ways)[::-1]
-            for way in order:
-                *asked, units = ways[way]
-                cost = load(front, folder, *asked) / units
-                if repetition:  # the first warms up
-                    taken[way].append(cost)
+        taken = rounds(fronts, folder, units)
     finally:
-        front.terminate()
-        back.terminate()
-    for unit in ("token", "request"):
-        http, grpc = taken[unit, "HTTP/2"], taken[unit, "gRPC"]
-        ratio = statistics.median(b / a for a, b in zip(http, grpc))
-        print(f"CPU µs a {unit}: HTTP/2 {statistics.median(http):.1f}, gRPC {statistics.median(grpc):.1f}, ratio {ratio:.2f}")
+        for child in [back, *(child for child, _ in fronts.values())]:
+            child.terminate()
+    for unit in units:
+        costs = [f"{who} {protocol} {statistics.median(costs):.1f}" for (of, who, protocol), costs in taken.items() if of == unit]
+        pairs = [(("now", "gRPC"), ("now", "HTTP/2")), (("now", "gRPC"), ("now", "HTTP/1.1"))]
+        pairs += [(("now", each), ("older", each)) for each in ("HTTP/1.1", "HTTP/2") if "older" in fronts]
+        print(f"CPU µs a {unit}: {', '.join(costs)}; " + ", ".join(said(taken, unit, *pair) for pair in pairs))
 
 
 if __name__ == "__main__":

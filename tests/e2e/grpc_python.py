@@ -10,26 +10,15 @@ import json
 import os
 import re
 import sys
-import tempfile
 from contextlib import redirect_stdout
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_tools import protoc
 
 import wire
 from runner import Tally, equal, run, until
-
-PROTO = Path(__file__).resolve().parent.parent.parent / "proto"
-STUBS = tempfile.TemporaryDirectory(prefix="plimsoll-stubs-")
-if protoc.main(["", f"-I{PROTO}", f"--python_out={STUBS.name}", f"--grpc_python_out={STUBS.name}",
-                str(PROTO / "plimsoll/v1/inference.proto")]):
-    sys.exit("protoc does not take the files of proto/")
-sys.path.insert(0, STUBS.name)
-from plimsoll.v1 import inference_pb2 as pb  # noqa: E402
-from plimsoll.v1 import inference_pb2_grpc as rpc  # noqa: E402
+from stubs import PROTO, pb, rpc
 
 HTTP = os.environ["E2E_BASE_URL"]
 RELAY = os.environ["E2E_RELAY_URL"]

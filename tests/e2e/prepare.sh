@@ -4,7 +4,7 @@
 #   prepare.sh                    all parts
 #   prepare.sh python engine      only these (E2E_PARTS="python engine" says the same)
 #
-#   python   virtual environment with the OpenAI SDK and grpcio  $CACHE/e2e-python
+#   python   virtual environment with the OpenAI SDK, grpcio, h2 $CACHE/e2e-python
 #   node     folder with the OpenAI SDK and buf             $CACHE/e2e-node
 #   engine   llama.cpp's llama-server, built from source    $CACHE/llama-server-$ENGINE_VERSION
 #   model    a tiny model made on the spot                  $CACHE/tiny.gguf
@@ -41,7 +41,7 @@ made() { cmp -s "$1" "$2"; }
 prepare_python() {
     local stamp=$CACHE/e2e-python/made-from
     # The second look is for a system Python that was upgraded under the environment.
-    if made "$stamp" "$HERE/requirements.txt" && "$PYTHON" -c "import openai, grpc" 2>/dev/null; then return 0; fi
+    if made "$stamp" "$HERE/requirements.txt" && "$PYTHON" -c "import openai, grpc, h2" 2>/dev/null; then return 0; fi
     have python3 || { why="no python3"; return 1; }
     rm -rf "$CACHE/e2e-python"
     quietly python 300 python3 -m venv "$CACHE/e2e-python" || { why="no venv module (Debian: python3-venv)"; return 1; }

@@ -92,6 +92,7 @@ def run_everything(tally, binary, only):
             run_sdk(tally, "node", stacks.sdk_command(stacks.SDK_NODE, "sdk_node.mjs"), stack, only)
             if binary:
                 run_sdk(tally, "grpc", stacks.sdk_command(stacks.SDK_PYTHON, "grpc_python.py"), stack, only)
+                run_sdk(tally, "table", stacks.sdk_command(stacks.SDK_PYTHON, "table_python.py"), stack, only)
                 run_modules(tally, stack, [cases_grpc], only)
             run_modules(tally, stack, [cases_text, cases_habits, cases_sharing], only)
     if binary and any(only in name for name, _ in own_cases(cases_watch)):

@@ -167,7 +167,7 @@ class Stack:
                 self.gateway = Gateway(gateway_binary, self.engines, self.folder, extra_config)
                 self.gateway.wait_for(self.gateway.admin, "/readyz")
                 behind = Behind("gateway", self.gateway.url.replace("http://", "grpc://"))
-                self.relay = Gateway(gateway_binary, [behind], self.folder, name="relay")
+                self.relay = Gateway(gateway_binary, [behind], self.folder, extra_config, name="relay")
                 self.relay.wait_for(self.relay.admin, "/readyz")
         except BaseException:
             self.close()
@@ -188,6 +188,7 @@ class Stack:
             **os.environ,
             "E2E_BASE_URL": self.url,
             "E2E_ENGINES": ",".join(engine.url for engine in self.engines),
+            "E2E_GATEWAY_BIN": self.gateway.command[0] if self.gateway else "",
             "E2E_DIRECT": "" if self.gateway else "1",
             "E2E_ONLY": only,
             "E2E_RELAY_URL": self.relay.url if self.relay else "",

@@ -14,11 +14,13 @@ mod answer;
 mod frame;
 mod method;
 mod models;
+mod outbox;
 mod status;
 
 pub use frame::{Frames, Message, PREFIX, TooLong, put_frame};
 pub use method::{CALL_OPTIONS, METHODS, MODELS, Method, SERVICE};
-pub use status::{Code, Error, Status};
+pub use outbox::Outbox;
+pub use status::{Code, Error, Status, is_binary};
 
 use std::rc::Rc;
 use std::sync::Arc;

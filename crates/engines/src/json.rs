@@ -4,9 +4,12 @@
 //! what RFC 8259 leaves open. Strings are walked at the speed of `memchr`. Text that is not UTF-8 must be refused
 //! before. Hot path: no allocation, no lock, no await.
 
+mod escape;
 mod scalar;
 
 use std::ops::Range;
+
+pub(crate) use escape::unescape;
 
 /// How deep objects and arrays may be nested.
 pub const MAX_DEPTH: u32 = 64;

@@ -6,7 +6,7 @@ use plimsoll_engines::grpc::{Code, Status};
 use plimsoll_proto::plimsoll::v1;
 use serde_json::{Value, json};
 
-use crate::stage::{Backends, Call, Client, Gateway, Grpc, Http2, Messages, unique, within};
+use crate::stage::{Backends, Call, Client, Gateway, Grpc, Http2, Messages, within};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -235,19 +235,12 @@ async fn outcome_of(gateway: &Gateway, front: Front, outcome: &str) -> f64 {
     gateway.of_model("plimsoll_requests_total", &[("outcome", outcome), ("protocol", protocol)]).await
 }
 
-/// A gateway that asks another one over gRPC.
-async fn before(inner: &Gateway) -> Gateway {
-    let (name, address, model) = (unique(), inner.address, &inner.model);
-    let yaml = format!("backends:\n  - {{name: g-{name}, url: \"grpc://{address}\", models: [{model}]}}\n");
-    Gateway::start(model, &yaml, None).await
-}
-
 async fn cell(front: Front, back: Back, stream: bool, fate: Fate) {
     let mut backends = Backends::start(1).await;
     let nearest = Gateway::before(&backends).await;
     let (gateway, _inner) = match back {
         Back::OpenAi => (nearest, None),
-        Back::Plimsoll => (before(&nearest).await, Some(nearest)),
+        Back::Plimsoll => (nearest.relay().await, Some(nearest)),
     };
     let asking = ask(front, &gateway, stream, (fate == Fate::Deadline).then_some(300)).await;
     let mut call = backends.next().await;

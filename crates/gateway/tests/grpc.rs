@@ -1,7 +1,8 @@
 //! gRPC at the front door: what is let in, what is refused with which status, health, reflection, compression.
 
 use bytes::Bytes;
-use plimsoll_engines::grpc::{Code, Status};
+use http_body_util::BodyExt;
+use plimsoll_engines::grpc::{Code, Status, put_frame};
 use plimsoll_proto::grpc::health::v1::health_check_response::ServingStatus;
 use plimsoll_proto::grpc::health::v1::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
@@ -28,18 +29,31 @@ async fn chat(gateway: &Gateway, request: &v1::ChatRequest) -> Result<v1::ChatRe
     Grpc::connect(gateway.address).await.ask("Chat", &[], request).await
 }
 
+fn gzip(message: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packer, message).unwrap();
+    packer.finish().unwrap()
+}
+
+/// A message that says it is compressed.
+fn compressed(packed: &[u8]) -> Vec<u8> {
+    [&[1][..], &(packed.len() as u32).to_be_bytes(), packed].concat()
+}
+
 #[tokio::test]
 async fn what_is_no_call_gets_its_status_and_never_reaches_a_backend() {
     let mut backends = Backends::start(1).await;
     let gateway = Gateway::configured(&backends, "requests: {max_body_bytes: 2000}\n").await;
     let mut client = Grpc::connect(gateway.address).await;
     let long = [&[0, 0, 0, 8, 0][..], &[b'a'; 2048]].concat();
-    let bodies: [(&[u8], Code); 8] = [
+    let bodies: [(&[u8], Code); 10] = [
         (b"", Code::InvalidArgument),
         (&[0, 0, 0], Code::InvalidArgument),
         (&[0, 0, 0, 0, 9, 1], Code::InvalidArgument),
         (&[7, 0, 0, 0, 0], Code::InvalidArgument),
-        (&[1, 0, 0, 0, 0], Code::InvalidArgument),
+        (&[1, 0, 0, 0, 0], Code::Internal),
+        (&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Code::InvalidArgument),
+        (&[0, 0, 0, 0, 0, 9], Code::InvalidArgument),
         (&[0, 0, 0, 0, 2, 0xff, 0xff], Code::InvalidArgument),
         (&[0, 0xff, 0xff, 0xff, 0xff], Code::ResourceExhausted),
         (&long, Code::ResourceExhausted),
@@ -50,11 +64,24 @@ async fn what_is_no_call_gets_its_status_and_never_reaches_a_backend() {
     let metadata = [
         (("grpc-timeout", "soon"), Code::InvalidArgument),
         (("grpc-timeout", "123456789m"), Code::InvalidArgument),
+        (("grpc-timeout", "5x"), Code::InvalidArgument),
         (("grpc-encoding", "br"), Code::Unimplemented),
+        (("trace-bin", "%%%"), Code::InvalidArgument),
     ];
     for (field, code) in metadata {
-        let status = client.call("Chat", &[field], &question(&gateway)).status().await;
-        assert_eq!(status.code, code, "{field:?}");
+        let mut messages = client.call("Chat", &[field], &question(&gateway));
+        assert_eq!(messages.status().await.code, code, "{field:?}");
+        assert_eq!(messages.fields["grpc-accept-encoding"], "identity,gzip");
+    }
+    let twice = [("grpc-timeout", "5S"), ("grpc-timeout", "6S")];
+    let status = client.call("Chat", &twice, &question(&gateway)).status().await;
+    assert_eq!(status.code, Code::InvalidArgument);
+    for (packed, code) in
+        [(gzip(&[b'a'; 1 << 17]), Code::ResourceExhausted), (b"no gzip".to_vec(), Code::InvalidArgument)]
+    {
+        assert!(packed.len() < 2_000, "small on the wire");
+        let status = client.send(CHAT, &[("grpc-encoding", "gzip")], compressed(&packed)).status().await;
+        assert_eq!(status.code, code);
     }
     for path in ["/plimsoll.v1.InferenceService/Sing", "/other.Service/Chat", REFLECTION] {
         assert_eq!(client.send(path, &[], vec![0; 5]).status().await.code, Code::Unimplemented);
@@ -77,6 +104,35 @@ async fn a_call_that_cannot_be_one_is_refused_as_http_refuses() {
 }
 
 #[tokio::test]
+async fn a_caller_who_forgets_te_and_sends_binary_metadata_is_served() {
+    let backends = Backends::start(1).await;
+    let gateway = Gateway::before(&backends).await;
+    backends.play(async |call| call.say("hi").await);
+    let mut frame = Vec::new();
+    put_frame(&mut frame, &prost::Message::encode_to_vec(&question(&gateway)));
+    let fields = [("content-type", "application/grpc+proto"), ("trace-bin", "AAEC,/w==")];
+    let answer = Http2::connect(gateway.address).await.send(CHAT, &fields, Bytes::from(frame)).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap();
+    assert_eq!(Status::read(body.trailers().unwrap()).unwrap().code, Code::Ok);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_text_is_no_message_either() {
+    let mut backends = Backends::start(1).await;
+    let gateway = Gateway::before(&backends).await;
+    let mut client = Grpc::connect(gateway.address).await;
+    let answer = client.call("ChatStream", &[], &question(&gateway));
+    let ((messages, status), ()) = tokio::join!(answer.all::<v1::ChatStreamResponse>(), async {
+        let mut call = backends.next().await;
+        call.begin_with("once").await;
+        let text: &[u8] = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xff\"}}]}\n\n";
+        call.write([format!("{:x}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat()).await;
+        call.is_left().await;
+    });
+    assert_eq!((messages.len(), status.code), (1, Code::Unavailable));
+}
+
+#[tokio::test]
 async fn a_wrong_request_is_told_what_to_change() {
     let mut backends = Backends::start(1).await;
     let gateway = Gateway::before(&backends).await;
@@ -90,6 +146,23 @@ async fn a_wrong_request_is_told_what_to_change() {
     let (code, _, message) = why(v1::ChatRequest { extra_json: Some("{\"a\":".into()), ..request() }).await;
     assert_eq!(code, Code::InvalidArgument);
     assert!(message.contains("extra_json is not the text of a JSON object"), "{message}");
+    let call = Some(v1::CallOptions { priority: Some(1), ..Default::default() });
+    for (twice, name) in [(r#"{"seed":2}"#, "seed"), (r#"{"priority":2}"#, "priority")] {
+        let wrong = v1::ChatRequest {
+            seed: Some(1),
+            call: call.clone(),
+            extra_json: Some(twice.into()),
+            ..request()
+        };
+        let (code, reason, message) = why(wrong).await;
+        assert_eq!((code, &*reason), (Code::InvalidArgument, "invalid_message"));
+        assert!(message.contains(&format!("{name}: stands in extra_json and is said already")), "{message}");
+    }
+    for extra in ["[1]", "7", "", &format!("{{\"a\":{}", "[".repeat(100_000))] {
+        let (code, _, message) = why(v1::ChatRequest { extra_json: Some(extra.into()), ..request() }).await;
+        assert_eq!(code, Code::InvalidArgument);
+        assert!(message.contains("extra_json is not the text of a JSON object"), "{message}");
+    }
     let (_, _, message) =
         why(v1::ChatRequest { extra_json: Some(r#"{"stream":true}"#.into()), ..request() }).await;
     assert!(message.contains("`stream` is said by the method"), "{message}");
@@ -279,10 +352,7 @@ async fn answers_are_compressed_where_both_sides_want_it_and_requests_may_always
         assert_eq!(messages.fields.contains_key("grpc-encoding"), compressed);
         assert_eq!(messages.status().await.code, Code::Ok);
     }
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut packer, &prost::Message::encode_to_vec(&question(&gateway))).unwrap();
-    let packed = packer.finish().unwrap();
-    let frame = [&[1][..], &(packed.len() as u32).to_be_bytes(), &packed].concat();
+    let frame = compressed(&gzip(&prost::Message::encode_to_vec(&question(&gateway))));
     let answer = client.send(CHAT, &[("grpc-encoding", "gzip")], frame).only::<v1::ChatResponse>().await;
     assert!(answer.is_ok());
 }

@@ -1,4 +1,5 @@
-//! An answer over gRPC, given as an OpenAI server would give it. Hot path: one message in, one event out, no lock.
+//! An answer over gRPC, given as an OpenAI server would give it. Hot path: one message in, one event out, no allocation
+//! for each, no lock.
 
 use std::task::{Context, Poll, ready};
 
@@ -6,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use plimsoll_types::{Chunk, Head, Kind, Peeked, Text};
 
-use super::{Code, Error, Frames, MAX_MESSAGE, Method, Status};
+use super::{Code, Error, Frames, MAX_MESSAGE, Method, Outbox, Status};
 use crate::transcode::to_json;
 use crate::{Answer, Failure, event, http2};
 
@@ -19,6 +20,7 @@ const CUT: Failure = Failure::Broken("the answer ended inside a message");
 pub(super) struct GrpcAnswer {
     state: State,
     frames: Frames,
+    outbox: Outbox,
 }
 
 enum State {
@@ -48,12 +50,12 @@ enum Came {
 impl GrpcAnswer {
     pub(super) fn new(exchange: http2::Exchange, method: &'static Method, strip_usage: bool) -> Self {
         let wire = Wire { exchange, method, strip_usage, headed: false };
-        Self { state: State::Waiting(wire), frames: Frames::new(MAX_MESSAGE) }
+        Self { state: State::Waiting(wire), frames: Frames::new(MAX_MESSAGE), outbox: Outbox::default() }
     }
 
     pub(super) fn refused(status: &Status) -> Self {
         let (head, body) = status.answer();
-        Self { state: State::Refused(head, body), frames: Frames::new(0) }
+        Self { state: State::Refused(head, body), frames: Frames::new(0), outbox: Outbox::default() }
     }
 
     /// What `plimsoll.v1` has no method for is the request's fault, not the backend's.
@@ -89,7 +91,7 @@ impl GrpcAnswer {
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
         let State::Stream(wire) = &mut self.state else { return Poll::Ready(None) };
         loop {
-            match wire.events(&mut self.frames) {
+            match wire.events(&mut self.frames, &mut self.outbox) {
                 Ok(Some(chunk)) => return Poll::Ready(Some(Ok(chunk))),
                 Ok(None) => {}
                 Err(failure) => {
@@ -155,13 +157,12 @@ impl Wire {
     }
 
     /// The messages that are there as events, in one piece; `None` where there are none.
-    fn events(&mut self, frames: &mut Frames) -> Result<Option<Chunk>, Failure> {
-        let (mut text, mut peeked) = (Vec::new(), Peeked::default());
-        let mut any = false;
+    fn events(&mut self, frames: &mut Frames, outbox: &mut Outbox) -> Result<Option<Chunk>, Failure> {
+        let (text, mut peeked, mut any) = (outbox.draft(), Peeked::default(), false);
         while let Some(message) = next(frames)? {
             let begin = text.len();
             text.extend_from_slice(b"data: ");
-            to_json(self.method.answer, &message, &[], &mut text).map_err(|_| MALFORMED)?;
+            to_json(self.method.answer, &message, &[], text).map_err(|_| MALFORMED)?;
             // In JSON that stands between values only, and an event must be one line.
             let json = &mut text[begin..];
             if memchr::memchr2(b'\n', b'\r', json).is_some() {
@@ -178,7 +179,7 @@ impl Wire {
                 text.truncate(begin);
             }
         }
-        Ok(any.then(|| Chunk { bytes: text.into(), peeked }))
+        Ok(any.then(|| Chunk { bytes: outbox.take().unwrap_or_default(), peeked }))
     }
 }
 

@@ -25,6 +25,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_encode_padding(false)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+/// Whether `value` is one of metadata whose name ends in `-bin`: base64, or several with commas between.
+#[must_use]
+pub fn is_binary(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').all(|one| BASE64.decode(one.trim_ascii()).is_ok())
+}
+
 /// The longest message: a head has limits.
 const MAX_MESSAGE: usize = 2_000;
 

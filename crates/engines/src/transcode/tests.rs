@@ -114,17 +114,35 @@ fn extra_members_cannot_break_out_or_contradict() {
         to_json(&schema::CHAT_REQUEST, &request.encode_to_vec(), &[("stream", "true")], &mut Vec::new())
             .map_err(|malformed| malformed.to_string())
     };
-    let no_object = "ChatRequest: extra_json is not the text of a JSON object";
+    let no_object = "ChatRequest: extra_json is not the text of a JSON object, or is nested too deep";
     for extra in ["", "[]", "{", r#"{"a":1},"b":{"c":2}"#, r#"{"a":1}}"#, r#"{"a":01}"#, "null"] {
         assert_eq!(why(extra).unwrap_err(), no_object, "{extra}");
     }
-    for extra in [r#"{"model":"other"}"#, r#"{"mod\u0065l":"other"}"#, r#"{"stream":false}"#] {
-        assert_eq!(
-            why(extra).unwrap_err(),
-            "ChatRequest: extra_json has a member that is given as a field too"
-        );
+    for (extra, name) in [
+        (r#"{"model":"other"}"#, "model"),
+        (r#"{"a":1,"mod\u0065l":"other"}"#, "model"),
+        (r#"{"stream":false}"#, "stream"),
+    ] {
+        let twice = "stands in extra_json and is said already by a field or the method";
+        assert_eq!(why(extra).unwrap_err(), format!("{name}: {twice}"));
+    }
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let deep = |levels: usize| format!(r#"{{"deep":{}0{}}}"#, open.repeat(levels), close.repeat(levels));
+        assert!(why(&deep(64)).is_ok());
+        assert_eq!(why(&deep(65)).unwrap_err(), no_object);
+        assert_eq!(why(&format!(r#"{{"deep":{}"#, open.repeat(1_000_000))).unwrap_err(), no_object);
     }
     assert!(why(" { \"a\" : 1 } ").is_ok() && why("{}").is_ok());
+}
+
+#[test]
+fn what_a_type_says_by_itself_is_said_once() {
+    let odd = json!({"object": "chunk", "id": "c", "created": 1, "model": "m", "choices": []});
+    let wire = wire_of(&schema::CHAT_STREAM_RESPONSE, &odd, Nulls::Dropped);
+    let mut text = Vec::new();
+    to_json(&schema::CHAT_STREAM_RESPONSE, &wire, &[], &mut text).unwrap();
+    assert_eq!(String::from_utf8(text).unwrap().matches("object").count(), 1);
+    assert_eq!(json_of(&schema::CHAT_STREAM_RESPONSE, &wire), odd);
 }
 
 #[test]

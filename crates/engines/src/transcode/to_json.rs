@@ -3,10 +3,10 @@ use smallvec::SmallVec;
 
 use super::Malformed;
 use super::wire::{Reader, Value};
-use crate::json::Scanner;
+use crate::json::{Scanner, Str};
 
 /// Members that an object gets from whoever carries its message, with their JSON text.
-pub type Fixed<'a> = &'a [(&'a str, &'a str)];
+pub type Fixed<'a> = &'a [(&'static str, &'a str)];
 
 /// Writes the bytes of a `message` as a JSON object behind what `out` holds. It begins with the members in `fixed`.
 ///
@@ -57,7 +57,8 @@ fn object(
 ) -> Result<(), Malformed> {
     let Fields { found, extra } = fields(message, bytes)?;
     let begin = out.len();
-    for (name, text) in fixed.iter().chain(message.fixed) {
+    let own = message.fixed.iter().filter(|(name, _)| !says(extra, name));
+    for (name, text) in fixed.iter().chain(own) {
         key(out, begin, name);
         out.extend_from_slice(text.as_bytes());
     }
@@ -69,15 +70,15 @@ fn object(
         if !values.is_empty() {
             key(out, begin, field.json);
             member(field, values, out)?;
-        } else if !field.absent.is_empty() && !says(extra, field) {
+        } else if !field.absent.is_empty() && !says(extra, field.json) {
             key(out, begin, field.json);
             out.extend_from_slice(field.absent.as_bytes());
         }
     }
     if let Some(extra) = extra {
-        let taken = |name: &str| {
-            let typed = |index: &usize| message.fields[*index].json == name;
-            found.iter().any(|(index, _)| typed(index)) || fixed.iter().any(|(fixed, _)| *fixed == name)
+        let taken = |scanner: &Scanner<'_>, key: &Str| {
+            let typed = found.iter().map(|(index, _)| message.fields[*index].json);
+            typed.chain(fixed.iter().map(|(name, _)| *name)).find(|name| scanner.says(key, name))
         };
         let members = members_of(message, extra, taken)?;
         if !members.is_empty() {
@@ -100,15 +101,15 @@ fn key(out: &mut Vec<u8>, begin: usize, name: &str) {
     out.extend_from_slice(b"\":");
 }
 
-/// Whether a member whose value did not fit its field stands among the extra ones.
-fn says(extra: Option<&[u8]>, field: &Field) -> bool {
+/// Whether a member whose value did not fit its place stands among the extra ones.
+fn says(extra: Option<&[u8]>, name: &str) -> bool {
     let Some(extra) = extra else { return false };
     let (mut scanner, mut first) = (Scanner::new(extra), true);
     if scanner.enter_object().is_err() {
         return false;
     }
     while let Ok(Some(key)) = scanner.next_key(&mut first) {
-        if scanner.says(&key, field.json) {
+        if scanner.says(&key, name) {
             return true;
         }
         if scanner.skip().is_err() {
@@ -118,13 +119,13 @@ fn says(extra: Option<&[u8]>, field: &Field) -> bool {
     false
 }
 
-/// What stands between the braces of `extra`, which must be one object without a member that is `taken`.
+/// What stands between the braces of `extra`, which must be one object without a member whose name is `taken`.
 fn members_of<'a>(
     message: &Message,
     extra: &'a [u8],
-    taken: impl Fn(&str) -> bool,
+    taken: impl Fn(&Scanner<'_>, &Str) -> Option<&'static str>,
 ) -> Result<&'a [u8], Malformed> {
-    const NO_OBJECT: &str = "extra_json is not the text of a JSON object";
+    const NO_OBJECT: &str = "extra_json is not the text of a JSON object, or is nested too deep";
     if std::str::from_utf8(extra).is_err() {
         return Err(wrong(message, "extra_json is not UTF-8"));
     }
@@ -132,19 +133,22 @@ fn members_of<'a>(
     let mut walk = || {
         scanner.enter_object()?;
         while let Some(key) = scanner.next_key(&mut first)? {
-            if taken(&scanner.decode(&key)) {
-                return Ok(false);
+            if let Some(name) = taken(&scanner, &key) {
+                return Ok(Some(name));
             }
             scanner.skip()?;
         }
-        scanner.finish().map(|()| true)
+        scanner.finish().map(|()| None)
     };
     match walk() {
-        Ok(true) => {
+        Ok(None) => {
             let trimmed = extra.trim_ascii();
             Ok(trimmed[1..trimmed.len() - 1].trim_ascii())
         }
-        Ok(false) => Err(wrong(message, "extra_json has a member that is given as a field too")),
+        Ok(Some(name)) => Err(Malformed {
+            message: name,
+            what: "stands in extra_json and is said already by a field or the method",
+        }),
         Err(_) => Err(wrong(message, NO_OBJECT)),
     }
 }

@@ -1,7 +1,10 @@
+use std::ops::Range;
+
 use plimsoll_proto::schema::{Field, Form, Kind, Message};
+use smallvec::SmallVec;
 
 use super::wire::{BYTES, FIXED32, FIXED64, VARINT, put_bytes, put_length_at, put_tag, put_varint};
-use crate::json::{JsonError, Next, Scanner, Str};
+use crate::json::{JsonError, Next, Scanner, Str, unescape};
 
 /// What becomes of `null` and of empty arrays, which protobuf cannot tell from what is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,9 @@ pub fn to_wire(
     writer.scanner.finish()
 }
 
+/// Where members stand that have no field.
+type Members = SmallVec<[Range<usize>; 6]>;
+
 struct Writer<'a> {
     text: &'a [u8],
     scanner: Scanner<'a>,
@@ -43,12 +49,12 @@ struct Writer<'a> {
 /// its caller goes back to before it.
 impl Writer<'_> {
     fn object(&mut self, message: &'static Message, fixed: &[(&str, &str)]) -> Result<bool, JsonError> {
-        let (mut extra, mut seen, mut first) = (Vec::new(), 0_u64, true);
+        let (mut extra, mut seen, mut first) = (Members::new(), 0_u64, true);
         self.scanner.enter_object()?;
         while let Some(key) = self.scanner.next_key(&mut first)? {
             let index = message.fields.iter().position(|field| self.scanner.says(&key, field.json));
             let fits = match index {
-                // Of a member that stands twice the second counts for most readers: it comes out behind the first.
+                // A member that stands twice is kept twice, so that whoever reads the message refuses it.
                 Some(index) if seen & (1 << index) != 0 => false,
                 Some(index) => {
                     seen |= 1 << index;
@@ -62,17 +68,26 @@ impl Writer<'_> {
             let (nothing, from) = (self.scanner.kind()? == Next::Null, key.raw.start - 1);
             self.scanner.skip()?;
             if !(nothing && self.nulls == Nulls::Dropped) {
-                extra.push(if extra.is_empty() { b'{' } else { b',' });
-                extra.extend_from_slice(&self.text[from..self.scanner.position()]);
+                extra.push(from..self.scanner.position());
             }
         }
         if extra.is_empty() {
             return Ok(true);
         }
-        extra.push(b'}');
-        put_tag(self.out, message.extra, BYTES);
-        put_bytes(self.out, &extra);
+        self.extra(message.extra, &extra);
         Ok(message.extra != 0)
+    }
+
+    /// Writes an object of these members.
+    fn extra(&mut self, number: u32, members: &[Range<usize>]) {
+        let length = members.iter().map(|member| member.len() + 1).sum::<usize>() + 1;
+        put_tag(self.out, number, BYTES);
+        put_varint(self.out, length as u64);
+        for (index, member) in members.iter().enumerate() {
+            self.out.push(if index == 0 { b'{' } else { b',' });
+            self.out.extend_from_slice(&self.text[member.clone()]);
+        }
+        self.out.push(b'}');
     }
 
     /// Goes back to before `write` where the value did not fit.
@@ -225,12 +240,11 @@ impl Writer<'_> {
             put_bytes(self.out, &self.text[text.raw.clone()]);
             return true;
         }
-        let quoted = &self.text[text.raw.start - 1..=text.raw.end];
-        let said = serde_json::from_slice::<String>(quoted);
-        if let Ok(said) = &said {
-            put_bytes(self.out, said.as_bytes());
-        }
-        said.is_ok()
+        self.out.push(0);
+        let start = self.out.len();
+        let said = unescape(&self.text[text.raw.clone()], self.out);
+        put_length_at(self.out, start);
+        said
     }
 
     fn json(&mut self) -> Result<bool, JsonError> {

@@ -7,6 +7,7 @@ use plimsoll_types::ServeError;
 
 use super::gzip;
 use super::metadata::Metadata;
+use super::status::UNEXPLAINED;
 use crate::core::Core;
 use crate::house::Settings;
 use crate::serve::read_body;
@@ -43,7 +44,8 @@ fn one(body: &[u8], gzip: bool, limit: u64) -> Result<Bytes, ServeError> {
         (false, _) => Ok(message.bytes),
         (true, true) => gzip::unpacked(&message.bytes, limit),
         (true, false) => {
-            Err(ServeError::invalid("a message is compressed and grpc-encoding does not say how"))
+            let message = "a message is compressed and grpc-encoding does not say how".to_owned();
+            Err(ServeError::Invalid { message, param: None, code: UNEXPLAINED })
         }
     }
 }

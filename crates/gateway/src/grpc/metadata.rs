@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Request};
+use plimsoll_engines::grpc::is_binary;
 use plimsoll_types::{Instant, ServeError};
 
 use crate::config::Requests;
@@ -30,6 +31,7 @@ impl Metadata {
     pub(super) fn read<B>(request: &Request<B>, limits: &Requests, now: Instant) -> Result<Self, ServeError> {
         let head = head::read(request, limits)?;
         let headers = request.headers();
+        check_binary(headers)?;
         let timeout = match one(headers, "grpc-timeout")? {
             None => None,
             Some(text) => Some(timeout(text).ok_or_else(|| {
@@ -49,6 +51,16 @@ impl Metadata {
             .any(|value| value.split(',').any(|word| word.trim() == "gzip"));
         let deadline = timeout.map(|timeout| now + timeout);
         Ok(Self { head, began: now, deadline, sends_gzip, accepts_gzip })
+    }
+}
+
+/// Nothing is made of binary metadata here, but what cannot be read is a mistake that its sender should hear of.
+fn check_binary(headers: &HeaderMap) -> Result<(), ServeError> {
+    let wrong =
+        headers.iter().find(|(name, value)| name.as_str().ends_with("-bin") && !is_binary(value.as_bytes()));
+    match wrong {
+        None => Ok(()),
+        Some((name, _)) => Err(ServeError::invalid(format!("the metadata `{name}` is not base64"))),
     }
 }
 

@@ -5,12 +5,17 @@ use plimsoll_types::ServeError;
 
 use crate::openai::error::{Shape, shape};
 
+/// The reason where a message is compressed and it is not said how, for which gRPC demands a code that does not go with
+/// the status of HTTP.
+pub(super) const UNEXPLAINED: &str = "unexplained_compression";
+
 /// The status that tells of `error`.
 pub(crate) fn of(error: &ServeError) -> Status {
     let Shape { status, kind, code, param } = shape(error);
     let number = match error {
         // Methods that are not there and compression that is not understood have the same code.
         ServeError::UnknownRoute { .. } | ServeError::UnsupportedMedia(_) => Code::Unimplemented,
+        ServeError::Invalid { code: UNEXPLAINED, .. } => Code::Internal,
         _ => Code::of_http(status.as_u16()),
     };
     Status {
@@ -33,6 +38,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let table = [
             (ServeError::invalid("x"), Code::InvalidArgument),
+            (ServeError::Invalid { message: "m".into(), param: None, code: UNEXPLAINED }, Code::Internal),
             (ServeError::UnknownModel { model: "m".into(), known: String::new() }, Code::NotFound),
             (ServeError::UnknownRoute { method: "POST".into(), path: "/x".into() }, Code::Unimplemented),
             (ServeError::Unauthorized("x"), Code::Unauthenticated),

@@ -54,6 +54,14 @@ impl Gateway {
         Self { address, admin, model: model.to_owned(), ended }
     }
 
+    /// A gateway that asks this one over gRPC.
+    pub(crate) async fn relay(&self) -> Self {
+        let (name, address, model) = (unique(), self.address, &self.model);
+        let yaml =
+            format!("backends:\n  - {{name: g-{name}, url: \"grpc://{address}\", models: [{model}]}}\n");
+        Self::start(model, &yaml, None).await
+    }
+
     /// A connection of a client.
     pub(crate) async fn connect(&self) -> Client {
         Client::connect(self.address).await
