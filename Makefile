@@ -28,6 +28,7 @@ deny:
 
 unit:
 	$(CARGO) test --workspace --locked
+	$(CARGO) test --locked --package plimsoll-routing --features shuttle --test interleavings
 
 # Real clients and real engines around the real binary: the OpenAI SDKs, grpcio, buf, and llama.cpp built from source
 # (once).

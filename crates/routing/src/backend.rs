@@ -1,10 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
 
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::affinity::{Cache, Index};
 use crate::aged::Aged;
 use crate::domain::{Domain, Domains};

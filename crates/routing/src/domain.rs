@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use plimsoll_types::{Key, Keys, Locality, Section};
+
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What the configuration says of one domain.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,6 +119,12 @@ impl Domain {
     #[must_use]
     pub fn is_limited(&self) -> bool {
         self.most.load(Relaxed) != u64::MAX
+    }
+
+    /// Requests there, where their number is limited.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.0.load(Relaxed)
     }
 
     /// Whether one more request may go there.

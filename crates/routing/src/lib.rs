@@ -31,6 +31,7 @@ mod reported;
 mod router;
 mod snapshot;
 mod speed;
+mod sync;
 
 pub use backend::Backend;
 pub use candidates::{Candidates, RequestShape};

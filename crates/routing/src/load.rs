@@ -1,6 +1,6 @@
 //! What this gateway has sent to a backend and not got back. Hot path: no allocation, no lock, no await.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Own dispatches: counted the moment they leave, so that a burst does not follow a stale report to one backend.
 ///

@@ -14,11 +14,11 @@
 //! about reaching the backend, and a backend that was dead and is back begins with nothing against it: then no request
 //! has to find that out.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use plimsoll_types::Instant;
 
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::Config;
 
 /// What may be sent to a backend.
