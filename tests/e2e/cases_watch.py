@@ -1,5 +1,7 @@
 """The gateway watches its engines: nobody asks it anything here. Run in this order on one stack."""
+import contextlib
 import json
+import threading
 import time
 
 import wire
@@ -40,6 +42,62 @@ def requests_that_pass_by_the_gateway_are_seen(stack):
     finally:
         for connection in passing:
             connection.close()
+
+
+@contextlib.contextmanager
+def slowed(engine):
+    """An engine that runs a fifth of the time."""
+    over = threading.Event()
+
+    def hold_up():
+        while not over.is_set():
+            engine.freeze()
+            over.wait(0.04)
+            engine.thaw()
+            over.wait(0.01)
+
+    holder = threading.Thread(target=hold_up)
+    holder.start()
+    try:
+        yield
+    finally:
+        over.set()
+        holder.join()
+        engine.thaw()
+
+
+def ask_much(stack):
+    """Four clients, each of which asks for fifteen answers, one after the other."""
+    statuses = []
+
+    def client(number):
+        for turn in range(15):
+            question = f"Client {number} asks for the {turn}. time what there is to see. " * 8
+            body = wire.chat_body(question, stream=True, max_tokens=24, ignore_eos=True)
+            statuses.append(wire.post(stack.url, "/v1/chat/completions", body)[0])
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join(timeout=120)
+    equal(statuses, [200] * 60, "statuses")
+
+
+def a_slow_engine_gets_its_share_and_no_more_and_explain_says_why(stack):
+    stack.needs_gateway()
+    slow = stack.engines[2]
+    with slowed(slow):
+        ask_much(stack)  # from which it is learned how fast each is
+        before = [engine.counter("tokens_predicted_total") for engine in stack.engines]
+        ask_much(stack)
+        done = [engine.counter("tokens_predicted_total") - then for engine, then in zip(stack.engines, before)]
+        status, _, body = wire.get(stack.gateway.admin, "/explain?model=tiny")
+    equal(status, 200, "status of /explain")
+    assert done[2] < 0.5 * (done[0] + done[1]) / 2, f"tokens written by each engine: {done}"
+    costs = {one["name"]: one for one in json.loads(body)["backends"]}
+    dearest = max(costs.values(), key=lambda one: one["of_which_ms"]["prefill"])
+    equal(dearest["name"], slow.short_name, f"whose prompts are said to be read slowest in {body.decode()}")
 
 
 def an_engine_that_is_killed_is_out_within_a_second_and_back_when_it_listens(stack):
