@@ -3,6 +3,7 @@
 //! ```text
 //!   list of backends ──▶ watch ──┬─ probe ── connect, GET /health ──▶ Health ──▶ found dead | alive ──┐
 //!                                │              └ TCP handshake ────▶ RoundTrip ──────────────────────┤
+//!                                ├─ listen ── KV events ───▶ Tracker ──▶ Change ──────▶ the emulated cache ────────────┤
 //!                                └─ poll ── GET /metrics ──▶ Table ──▶ Report ─────────────────────────┴─▶ routing::Backend
 //! ```
 //!
@@ -14,6 +15,8 @@
 //! Start reading at [`watch`].
 
 mod config;
+mod follow;
+mod listen;
 pub mod load;
 mod metrics;
 mod poll;
@@ -22,4 +25,5 @@ pub mod source;
 mod watch;
 
 pub use config::{Config, Names};
+pub use listen::Publisher;
 pub use watch::{List, Metrics, Watched, watch};

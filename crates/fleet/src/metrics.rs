@@ -16,6 +16,20 @@ pub(crate) struct Polls {
     pub(crate) failed: Counter,
 }
 
+/// Handles of one backend's KV events.
+pub(crate) struct Events {
+    pub(crate) taken: Counter,
+    pub(crate) lost: Counter,
+    pub(crate) malformed: Counter,
+}
+
+impl Events {
+    pub(crate) fn new(backend: &str) -> Self {
+        let of = |outcome| catalog::KV_EVENTS.counter(&[backend, outcome]);
+        Self { taken: of("taken"), lost: of("lost"), malformed: of("malformed") }
+    }
+}
+
 impl Probes {
     pub(crate) fn new(backend: &str) -> Self {
         let of = |outcome| catalog::PROBES.counter(&[backend, outcome]);

@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::Config;
+use crate::listen::{Listener, Publisher};
 use crate::load::Table;
 use crate::poll::Poller;
 use crate::probe::Prober;
@@ -31,6 +32,8 @@ pub struct Watched {
     pub health: Option<String>,
     /// Where its metrics are; `None` where it is not to be asked.
     pub metrics: Option<Metrics>,
+    /// Who tells of its cache; `None` where nobody does.
+    pub publisher: Option<Publisher>,
 }
 
 /// Where the metrics of a backend are.
@@ -112,6 +115,11 @@ impl Watch {
             };
             tasks.push(spawn_local(poller.run(rng())).abort_handle());
         }
+        if let Some(publisher) = watched.publisher.clone() {
+            let listener =
+                Listener { backend: Arc::clone(&watched.backend), publisher, clock: Arc::clone(clock) };
+            tasks.push(spawn_local(listener.run(rng())).abort_handle());
+        }
         Self { watched, config: config.clone(), tasks }
     }
 
@@ -123,6 +131,7 @@ impl Watch {
         self.config == *config
             && Arc::ptr_eq(&self.watched.engine, &watched.engine)
             && self.watched.health == watched.health
+            && self.watched.publisher == watched.publisher
             && metrics(&self.watched) == metrics(watched)
     }
 }

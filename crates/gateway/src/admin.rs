@@ -208,6 +208,7 @@ fn view(backend: &Backend, now: Instant) -> Value {
         "in_flight": backend.load.in_flight(),
         "max_in_flight": backend.spec.max_in_flight,
         "queued_prompt_tokens": backend.load.queued_tokens(),
+        "cached_blocks": backend.cache().map(|cache| cache.held().0),
         "pace_known": backend.pace.is_known(),
         "expected_ttft_ms_of_1000_tokens": millis(expected),
     })

@@ -70,6 +70,7 @@ impl List for Fleet {
                 engine: Arc::clone(engine),
                 health: Some(said.health.clone()).filter(|path| !path.is_empty()),
                 metrics: self.metrics(backend, engine, said),
+                publisher: said.publisher(),
             });
         }
         let config = settings.config.fleet.clone();

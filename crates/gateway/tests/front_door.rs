@@ -17,6 +17,7 @@ mod fronts_and_backs;
 mod grpc;
 mod headers;
 mod http2;
+mod kv_events;
 mod limits;
 mod midstream;
 mod openai_http;

@@ -17,7 +17,6 @@
 mod attempt;
 mod begin;
 mod config;
-mod follow;
 mod meter;
 mod metrics;
 mod pipeline;
@@ -28,7 +27,6 @@ mod sweeper;
 mod token_stream;
 
 pub use config::Config;
-pub use follow::follow;
 pub use pipeline::{MakeEngine, Pipeline, Response};
 pub use shared::{Shared, Snapshot};
 pub use token_stream::{Flow, TokenStream};

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
 
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::affinity::{Cache, Index};
 use crate::aged::Aged;
 use crate::domain::{Domain, Domains};
@@ -12,6 +11,7 @@ use crate::load::Share;
 use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
 use crate::speed::Speed;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Service};
 
 /// Tokens that memory holds where nobody said: an 8B model on a GPU of 40 GB.
@@ -121,6 +121,12 @@ impl Backend {
     #[must_use]
     pub fn expected_ttft(&self, request: &RequestShape<'_>, conditions: &Conditions) -> f32 {
         Cost::of(self, request, 0, conditions).ttft()
+    }
+
+    /// What it has cached, as far as that is known from here; `None` where the policy does not go by that.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
     }
 
     /// It says how loaded it is.

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use plimsoll_types::Instant;
 
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::Config;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What may be sent to a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -263,6 +263,13 @@ pub const POLLS: Metric = Metric::counter_of(
     &["backend", "outcome"],
     "Times that a backend was asked how loaded it is, by outcome (ok, unknown, none, failed).",
 );
+/// What backends told of their caches.
+pub const KV_EVENTS: Metric = Metric::counter_of(
+    "plimsoll_kv_event_batches_total",
+    &["backend", "outcome"],
+    "Batches of KV events of a backend, by outcome: taken, lost (some before could not be had, and its cache counts as empty) \
+     or malformed.",
+);
 /// Age of what a backend said of its load.
 pub const BACKEND_REPORT_AGE: Metric = Metric::gauge_of(
     "plimsoll_backend_report_age_seconds",
@@ -335,6 +342,7 @@ pub const ALL: &[Metric] = &[
     EJECTIONS,
     PROBES,
     POLLS,
+    KV_EVENTS,
     BACKEND_REPORT_AGE,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_CONNECTS,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::auth;
 use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
+use plimsoll_fleet::Publisher;
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
 
 /// One backend, as it stands in the file.
@@ -61,6 +62,10 @@ pub struct BackendConfig {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options`.
     pub stream_options: bool,
+    /// Where it publishes KV events.
+    pub kv_events: String,
+    /// Where it repeats them.
+    pub kv_replay: String,
     /// Whether each address of its host is a backend of its own.
     pub resolve: bool,
     /// Which of them this is.
@@ -116,6 +121,8 @@ impl Default for BackendConfig {
             ca_file: String::new(),
             connect_timeout: Duration::from_secs(3),
             stream_options: true,
+            kv_events: String::new(),
+            kv_replay: String::new(),
             resolve: false,
             connect_to: None,
             health: "/health".into(),
@@ -215,6 +222,18 @@ impl Section for BackendConfig {
              means that it is not asked for its load.",
         );
         keys.text(key, &mut self.metrics);
+        let key = Key::new(
+            "kv_events",
+            "Where it publishes the events of its KV cache, as vLLM and SGLang do (`--kv-events-config`): `tcp://host:5557`. \
+             Empty means that its cache is thought to be as large as `kv_tokens` and filled by what is sent from here.",
+        );
+        keys.text(key, &mut self.kv_events);
+        let key = Key::new(
+            "kv_replay",
+            "Where it says events again that were missed (`replay_endpoint`): `tcp://host:5558`. Empty means nowhere, and its \
+             cache counts as empty after a gap.",
+        );
+        keys.text(key, &mut self.kv_replay);
         self.check(keys);
     }
 }
@@ -256,11 +275,25 @@ impl BackendConfig {
         if let Err(why) = self.metrics_elsewhere() {
             keys.wrong("metrics", why);
         }
+        for (key, address) in [("kv_events", &self.kv_events), ("kv_replay", &self.kv_replay)] {
+            if !address.is_empty() && tcp(address).is_none() {
+                keys.wrong(key, format!("{address:?} is not tcp://HOST:PORT"));
+            }
+        }
+        if self.kv_events.is_empty() && !self.kv_replay.is_empty() {
+            keys.wrong("kv_replay", "says again what nobody listens to: give kv_events too".into());
+        }
         for (model, _) in &self.aliases {
             if !self.models.contains(model) {
                 keys.wrong("aliases", format!("{model:?} is not among models"));
             }
         }
+    }
+
+    /// Who tells of its cache.
+    #[must_use]
+    pub fn publisher(&self) -> Option<Publisher> {
+        Some(Publisher { events: tcp(&self.kv_events)?, replay: tcp(&self.kv_replay) })
     }
 
     /// Whether it is asked over gRPC.
@@ -409,6 +442,12 @@ impl BackendConfig {
         (self.connect_to, secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
         format!("{}#{:x}", self.url, hasher.finish())
     }
+}
+
+/// Host and port of an address as ZeroMQ writes it.
+fn tcp(address: &str) -> Option<String> {
+    let authority: http::uri::Authority = address.strip_prefix("tcp://")?.parse().ok()?;
+    (authority.port_u16().is_some() && !authority.as_str().contains('@')).then(|| authority.to_string())
 }
 
 /// A key that lets its holder in, as a tenant.

@@ -4,7 +4,7 @@ use plimsoll_routing::affinity::Cache;
 /// Lets the emulated cache of a backend follow what the backend told of its own.
 ///
 /// Which blocks go is not known here, only how many of all: the share decides, and the oldest are taken.
-pub fn follow(cache: &Cache, change: Change) {
+pub(crate) fn follow(cache: &Cache, change: Change) {
     match change {
         Change::Evicted { tokens, of } => cache.evict((tokens as f64 / of as f64) as f32),
         Change::Cleared => cache.clear(),
