@@ -233,6 +233,7 @@ fn pick(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
         expected_output: expected_output.min(limit),
         blocks: &job.request.envelope.blocks,
         now,
+        explain: job.request.envelope.explain,
     };
     let config = &job.held.snapshot.fleet.config;
     let dispatched = job.core.router.borrow_mut().pick(&job.lane.pool, &shape, tried, config)?;

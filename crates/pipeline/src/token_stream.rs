@@ -295,7 +295,7 @@ impl Flowing {
         } else {
             self.judge(Verdict::Ok, now);
             if let Some(usage) = self.seen.usage {
-                self.live.dispatched.wrote(now, usage.completion);
+                self.live.dispatched.used(now, usage);
             }
             self.live.held.meter.finished();
         }
