@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::stage::{Answer, Backends, Gateway};
 
 const KEYS: &str =
-    "keys:\n  - {tenant: curious, key: sk-of-the-curious}\n  - {tenant: other, key: sk-of-the-other}\n";
+    "keys:\n  - {tenant: curious, key: sk-of-the-curious}\n  - {tenant: other, key: sk-of-the-others}\n";
 
 async fn ask(gateway: &Gateway, what: &str, key: &str) -> Answer {
     let key = format!("Bearer {key}");
@@ -70,7 +70,7 @@ async fn with_keys_only_the_tenants_of_the_list_are_told() {
     let gateway = Gateway::configured(&backends, &format!("{KEYS}explain_to: [curious]\n")).await;
     backends.play(async |call| call.say("hi").await);
     assert_eq!(costs(&ask(&gateway, "1", "sk-of-the-curious").await)["candidates"], 1);
-    let other = ask(&gateway, "1", "sk-of-the-other").await;
+    let other = ask(&gateway, "1", "sk-of-the-others").await;
     assert_eq!(other.content(), "hi");
     assert!(other.field("x-plimsoll-explain").or(other.field("x-plimsoll-backend")).is_none());
 }
