@@ -101,6 +101,7 @@ pub(crate) fn components(cost: &Cost) -> Map<String, Value> {
     told.insert("cost_ms".into(), millis(cost.total()));
     told.insert("expected_ttft_ms".into(), millis(cost.ttft()));
     told.insert("of_which_ms".into(), parts.into());
+    told.insert("times".into(), json!(cost.times));
     told
 }
 
@@ -127,7 +128,7 @@ mod tests {
     fn explanation(name: &str, count: usize) -> Explanation {
         let expected = |slot| {
             let spec = BackendSpec { name: format!("{name}{slot}"), ..BackendSpec::default() };
-            Expected { backend: Arc::new(Backend::new(slot, spec, None)), cached: 7, cost: Cost::default() }
+            Expected { backend: Arc::new(Backend::new(slot, spec)), cached: 7, cost: Cost::default() }
         };
         Explanation { candidates: 100, picked: count - 1, costs: (0..count).map(expected).collect() }
     }

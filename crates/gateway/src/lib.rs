@@ -23,6 +23,7 @@ mod connection;
 mod core;
 mod discovery;
 mod explain;
+mod fleet;
 mod grpc;
 mod head;
 mod house;
@@ -32,6 +33,7 @@ mod openai;
 mod reload;
 mod route;
 mod serve;
+mod sources;
 mod tls;
 
 pub use house::House;

@@ -7,7 +7,7 @@
 
 use crate::candidates::Cached;
 use crate::dispatched::Found;
-use crate::{Backend, Pool, RequestShape};
+use crate::{Pool, RequestShape};
 
 /// What is known of a prompt. The space is that of one core, used again for each pick.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl Prefixes {
         &mut self,
         pool: &Pool,
         request: &RequestShape<'_>,
-        usable: impl Fn(&Backend) -> bool,
+        usable: impl Fn(usize) -> bool,
     ) {
         let (mut deepest, mut holders) = (0, 0);
         if let Some(index) = &pool.index
@@ -110,13 +110,13 @@ impl Prefixes {
         &mut self,
         (pool, known): (&Pool, usize),
         request: &RequestShape<'_>,
-        usable: impl Fn(&Backend) -> bool,
+        usable: impl Fn(usize) -> bool,
     ) {
         let (Some(ring), Some(key)) = (&pool.ring, request.blocks.hashes().get(known)) else { return };
         let wanted = if pool.index.is_some() { 1 } else { HOMES };
         for home in ring.from(*key).take(PASSED) {
             let member = &pool.members[home as usize];
-            if usable(member) && !self.homes.contains(&home) {
+            if usable(home as usize) && !self.homes.contains(&home) {
                 self.homes.push(home);
                 self.note(member.slot, 0);
                 if self.homes.len() == wanted {

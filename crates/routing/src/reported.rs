@@ -51,19 +51,18 @@ impl Others {
         if let Some(unread) = report.unread_tokens {
             self.unread.update(now, |_| unread.saturating_sub(own_tokens) as f32);
         }
-        let (waiting, running) = (report.waiting.unwrap_or(0), report.running.unwrap_or(0));
-        if report.waiting.is_some() || report.running.is_some() {
-            let mean = |of: u32| {
-                move |before: Option<(f32, f32)>| {
-                    let mean = before.map_or(0.0, |(mean, _)| mean);
-                    mean + (of as f32 - mean) * SHARE_WEIGHT
-                }
-            };
-            self.all.update(now, mean(waiting + running));
-            self.own.update(now, mean(own));
-            let others = (waiting + running).saturating_sub(own);
-            let wait = others.min(waiting);
+        // Own requests are taken to be those that run, as far as it is said how many do: what is not said stays as it was.
+        let all = report.waiting.unwrap_or(0) + report.running.unwrap_or(0);
+        let others = all.saturating_sub(own);
+        let wait = others.min(report.waiting.unwrap_or(0));
+        if report.waiting.is_some() && report.running.is_some() {
+            self.all.update(now, |before| mean(before, all));
+            self.own.update(now, |before| mean(before, own));
+        }
+        if report.waiting.is_some() {
             self.waiting.update(now, |_| wait as f32);
+        }
+        if report.running.is_some() {
             let running = (others - wait) as f32;
             self.running.update(now, |before| match before {
                 Some((mean, age)) if age < FRESH_SECONDS => mean + (running - mean) * RUNNING_WEIGHT,
@@ -97,6 +96,11 @@ impl Others {
         }
     }
 
+    /// Requests of others that waited there, for operators: how long that takes is what counts.
+    pub(crate) fn waiting(&self, now: Instant) -> f32 {
+        faded(self.waiting.read(now))
+    }
+
     /// Requests of others that run there.
     pub(crate) fn running(&self, now: Instant) -> f32 {
         faded(self.running.read(now))
@@ -109,9 +113,18 @@ impl Others {
 
     /// Seconds since the last report.
     pub(crate) fn age(&self, now: Instant) -> Option<f32> {
-        let ages = [self.running.read(now), self.kv_used.read(now)].into_iter().flatten().map(|(_, age)| age);
+        let ages = [self.waiting.read(now), self.running.read(now), self.kv_used.read(now)]
+            .into_iter()
+            .flatten()
+            .map(|(_, age)| age);
         ages.min_by(f32::total_cmp)
     }
+}
+
+/// The mean of reports so far, with one more.
+fn mean(before: Option<(f32, f32)>, of: u32) -> f32 {
+    let mean = before.map_or(0.0, |(mean, _)| mean);
+    mean + (of as f32 - mean) * SHARE_WEIGHT
 }
 
 fn faded(value: Option<(f32, f32)>) -> f32 {
@@ -174,6 +187,8 @@ mod tests {
         others.reported(at(1), &report(0, 8), (0, 0));
         others.reported(at(2), &Report { kv_used: Some(0.9), ..Report::default() }, (0, 0));
         assert_eq!((others.running(at(2)), others.kv_used(at(2))), (8.0, 0.9));
+        others.reported(at(2), &Report { waiting: Some(3), ..Report::default() }, (1, 0));
+        assert_eq!((others.waiting(at(2)), others.running(at(2))), (2.0, 8.0));
     }
 
     #[test]
