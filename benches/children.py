@@ -16,6 +16,10 @@ PLIMSOLL = pathlib.Path(os.environ.get("PLIMSOLL_BIN") or TARGET / "release/plim
 TICK = os.sysconf("SC_CLK_TCK")
 
 
+class Skipped(Exception):
+    """A section cannot be measured here; the text says why."""
+
+
 def free_ports(count):
     """Ports that were free a moment ago, all different."""
     with contextlib.ExitStack() as stack:

@@ -13,6 +13,8 @@ import tempfile
 import children
 import life as life_bench
 import overhead as overhead_bench
+import simulations
+from children import Skipped
 
 CARGO = os.environ.get("CARGO", "cargo")
 HUNDRED = """\
@@ -24,10 +26,6 @@ trace:
 backends:
   - {name: h200, count: 100}
 """
-
-
-class Skipped(Exception):
-    """A section cannot be measured here; the text says why."""
 
 
 def overhead():
@@ -122,90 +120,7 @@ def instructions():
     return "make instructions", f"| | instructions | written down |\n|---|--:|--:|\n{rows}"
 
 
-def scenario(name):
-    """What a scenario comes to, as the program prints it: times to the first token, beside what was published."""
-    try:
-        said = children.plimsoll("simulate", name)
-    except RuntimeError as error:
-        if "no trace" in str(error):
-            raise Skipped(f"{error} (PLIMSOLL_TRACES names the folder of traces)") from error
-        raise
-    kept, keeps = [], True
-    for line in said.splitlines():
-        # A line that begins with a word begins another metric, and a row of the same one with spaces.
-        if line and not line.startswith(" "):
-            keeps = line.startswith(("TTFT", "published", name))
-            kept += [""] * line.startswith("published")
-        if keeps:
-            kept.append(line)
-    return f"plimsoll simulate {name}", "```text\n" + "\n".join(kept) + "\n```"
-
-
-def theory():
-    """The supermarket model"""
-    return scenario("power-of-two")
-
-
-def mooncake():
-    """A published figure, where its trace is there"""
-    return scenario("mooncake-fig5")
-
-
-def routing():
-    """The default policy beside others, where its traces are there"""
-    mooncake = children.plimsoll("simulate", "mooncake-fig5", "--show").replace("speed_sigma: 0}", "speed_sigma: 0.3}")
-    six = mooncake.replace("count: 8", "count: 6")
-    files = {
-        "Mooncake conversations, 8 backends": mooncake,
-        "Mooncake conversations, 6 backends": six,
-        "the same before 4 gateways, reports each second": f"{six}gateways: [{{count: 4}}]\nreports_ms: 1000\n",
-    }
-    names = ("azure-conversation", "azure-code", "three-regions", "mixed-gpus", "many-gateways")
-    files |= {name: children.plimsoll("simulate", name, "--show") for name in names}
-    metrics = ("TTFT mean", "TTFT p99", "E2E mean", "attainment", "cache hit", "dollars")
-    rows = ["| | policy | " + " | ".join(metrics) + " |", "|---|---|" + "--:|" * len(metrics)]
-    for name, text in files.items():
-        rows += compared(name, text, metrics)
-    how = (
-        "Means over five seeds, GPUs off from their table by a lognormal factor (\u03c3 0.3), prompts by another (\u03c3 0.2).\n"
-        "Below a mean its ratio to `power_of_two` with 95 % confidence, seed by seed."
-    )
-    return "benches/results.py routing", f"{how}\n\n" + "\n".join(rows)
-
-
-def compared(name, text, metrics):
-    """The rows of one scenario: three policies, and what each came to."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="plimsoll-results-"))
-    (folder / "scenario.yaml").write_text(text)
-    # Policies differ as much as they do with nothing dearer: the first is what the others are held against.
-    switches = ("--policies", "power_of_two,least_tokens,expected_cost", "--seeds", 5, "--json", folder / "report.json")
-    try:
-        children.plimsoll("simulate", folder / "scenario.yaml", *switches)
-    except RuntimeError as error:
-        if "no trace" in str(error):
-            raise Skipped(f"{error} (PLIMSOLL_TRACES names the folder of traces)") from error
-        raise
-    rows = []
-    for policy in json.loads((folder / "report.json").read_text())["policies"]:
-        scores = {score["metric"]: score for score in policy["scores"]}
-        cells = [cell(scores.get(metric)) for metric in metrics]
-        rows.append(f"| {name} | `{policy['policy']}` | " + " | ".join(cells) + " |")
-        name = ""
-    return rows
-
-
-def cell(score):
-    """A mean, and how it differs from the first policy's."""
-    if score is None:
-        return ""
-    mean, change = score["mean"], score["change"]
-    shown = f"{100 * mean:.1f} %" if score["metric"] in ("attainment", "cache hit") else f"{mean:.3g}"
-    if not change or change.get("scale") == "difference" or score["metric"] in ("attainment", "cache hit"):
-        return shown
-    return f"{shown}<br>\u00d7{change['change']:.2f} ({change['low']:.2f}\u2013{change['high']:.2f})"
-
-
 ALL = {
     section.__name__: section
-    for section in (overhead, life, simulator, generator, pieces, instructions, theory, mooncake, routing)
+    for section in (overhead, life, simulator, generator, pieces, instructions, *simulations.ALL)
 }

@@ -39,6 +39,7 @@ fn request() -> Request {
         deadline: None,
         patience: None,
         forward: Vec::new(),
+        explain: false,
         received: Instant::ORIGIN,
     };
     Request { envelope, body: Bytes::from(body) }

@@ -9,7 +9,7 @@ use plimsoll_engines::json::Scanner;
 use plimsoll_routing::affinity::{Cache, Index};
 use plimsoll_routing::{Config, Fleet, RequestShape, Router};
 use plimsoll_types::blocks::{self, Chain};
-use plimsoll_types::{BackendSpec, Instant, Kind, ServedModel};
+use plimsoll_types::{BackendSpec, Blocks, Instant, Kind, ServedModel};
 
 /// An event of a chat, as vLLM writes it.
 pub const CHAT_EVENT: &[u8] = br#"{"id":"chatcmpl-9f0c1b2a3d4e5f60","object":"chat.completion.chunk","created":1750000000,"model":"llama-3.1-70b","choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}]}"#;
@@ -19,11 +19,28 @@ const PROMPT: u32 = 512;
 /// Tokens of an answer in [`Batch`], on the average.
 const OUTPUT: u32 = 200;
 
-/// A pick by `policy` among so many backends.
-///
-/// # Panics
-/// If there is no such policy.
+/// A pick by `policy` among so many backends, of a request that is too short to be cached.
 pub fn pick(policy: &'static str, backends: usize) -> impl FnMut() {
+    pick_for(policy, backends, || Blocks::none().clone())
+}
+
+/// A pick by `policy` among so many backends, of a prompt of 500 tokens of which nobody has more than the first block.
+pub fn pick_with_prompt(policy: &'static str, backends: usize) -> impl FnMut() {
+    let mut number = 0_u64;
+    let prompts: Vec<Blocks> = (0..1_024)
+        .map(|_| {
+            let mut hash = || {
+                number += 1;
+                number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            };
+            Blocks::new(&[7, hash(), hash()], 2_000)
+        })
+        .collect();
+    let mut next = prompts.into_iter().cycle();
+    pick_for(policy, backends, move || next.next().expect("it goes round"))
+}
+
+fn pick_for(policy: &'static str, backends: usize, mut blocks: impl FnMut() -> Blocks) -> impl FnMut() {
     let spec = |index: usize| BackendSpec {
         name: format!("b{index}"),
         models: vec![ServedModel::plain("m")],
@@ -34,9 +51,10 @@ pub fn pick(policy: &'static str, backends: usize) -> impl FnMut() {
     let fleet = Fleet::new((0..backends).map(spec).collect(), config, None);
     let pool = Arc::clone(fleet.pool("m").expect("a bench needs a pool"));
     let mut router = Router::new(1);
-    let request =
-        RequestShape { prompt_tokens: 500, ..RequestShape::typical(Instant::from_nanos(1_000_000)) };
     move || {
+        let blocks = blocks();
+        let typical = RequestShape::typical(Instant::from_nanos(1_000_000));
+        let request = RequestShape { prompt_tokens: 500, blocks: &blocks, ..typical };
         black_box(router.pick(&pool, black_box(&request), &[], &fleet.config).is_ok());
     }
 }

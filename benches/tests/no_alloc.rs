@@ -63,14 +63,16 @@ fn spec(name: &str) -> BackendSpec {
 
 #[test]
 fn a_pick_allocates_nothing() {
-    for policy in ["power_of_two", "round_robin", "least_in_flight"] {
+    for policy in plimsoll_routing::policy::NAMES {
         let specs = (0..64).map(|index| spec(&format!("b{index}"))).collect();
         let fleet = Fleet::new(specs, Config { policy, ..Config::default() }, None);
         let pool = Arc::clone(fleet.pool("m").unwrap());
         let mut router = Router::new(1);
-        let request = RequestShape { prompt_tokens: 100, ..RequestShape::typical(Instant::ORIGIN) };
+        let blocks = Blocks::new(&[1, 2, 3], 1_600);
+        let request = RequestShape { blocks: &blocks, ..RequestShape::typical(Instant::ORIGIN) };
         let mut pick = |tried: &[usize]| drop(router.pick(&pool, &request, tried, &fleet.config).unwrap());
-        pick(&[]);
+        // Until every backend was picked once.
+        (0..1_000).for_each(|_| pick(&[]));
         let before = allocations();
         for _ in 0..1_000 {
             pick(&[]);
@@ -189,6 +191,7 @@ fn request(received: Instant) -> Request {
         deadline: None,
         patience: None,
         forward: Vec::new(),
+        explain: false,
         received,
     };
     Request { envelope, body: Bytes::from_static(br#"{"model":"m","stream":true}"#) }

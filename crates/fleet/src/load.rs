@@ -111,6 +111,8 @@ impl Table {
             let report = Report {
                 waiting: requests(&row.waiting),
                 running: requests(&row.running),
+                // No engine says it among its metrics.
+                unread_tokens: None,
                 kv_used: first(&row.kv_used, Signal::share).map(|share| share.clamp(0.0, 1.0) as f32),
             };
             (report != Report::default()).then_some(Reading { engine: row.engine, report, rest: row.rest })

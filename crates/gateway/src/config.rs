@@ -20,7 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use plimsoll_routing::domain_names;
-use plimsoll_types::{Key, Keys, Section};
+use plimsoll_types::{Key, Keys, Section, Tenant};
 
 /// All that can be configured. The default serves: the embedded fleet, on loopback.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub tls: Tls,
     /// Who may enter.
     pub keys: Vec<ApiKey>,
+    /// Tenants who may ask which backend answers, and why.
+    pub explain_to: Vec<String>,
     /// What requests may be.
     pub requests: Requests,
     /// How callers over gRPC are served.
@@ -80,6 +82,7 @@ impl Default for Config {
             allow_anyone: false,
             tls: Tls::default(),
             keys: Vec::new(),
+            explain_to: Vec::new(),
             requests: Requests::default(),
             grpc: Grpc::default(),
             drain_delay: Duration::ZERO,
@@ -123,6 +126,12 @@ impl Section for Config {
         keys.flag(key, &mut self.allow_anyone);
         keys.section(Key::new("tls", "TLS towards callers; without it, plain text."), &mut self.tls);
         keys.list(Key::new("keys", "Who may enter; none means whoever can connect."), &mut self.keys);
+        let key = Key::new(
+            "explain_to",
+            "Tenants who may ask with `x-plimsoll-explain` which backend answers and what it was expected to cost there and \
+             elsewhere. Without `keys`, whoever is on this machine may ask, as long as `listen` is on loopback.",
+        );
+        keys.texts(key, &mut self.explain_to);
         keys.section(Key::new("requests", "What requests may be."), &mut self.requests);
         keys.section(Key::new("grpc", "How callers over gRPC are served."), &mut self.grpc);
         let key = Key::new("drain_delay_ms", "How long readiness is off before the listeners close.");
@@ -175,6 +184,11 @@ impl Config {
             }
             Ok(_) => {}
         }
+        for tenant in &self.explain_to {
+            if !self.keys.iter().any(|key| key.tenant == *tenant) {
+                keys.wrong("explain_to", format!("no key is of the tenant {tenant:?}"));
+            }
+        }
         for (index, backend) in self.backends.iter().enumerate() {
             if self.backends[..index].iter().any(|other| other.name == backend.name) {
                 keys.wrong("backends", format!("two backends are named {:?}", backend.name));
@@ -203,6 +217,14 @@ impl Config {
             if self.routing.domains[..index].iter().any(|other| other.at == domain.at) {
                 keys.wrong("routing", format!("domains: {:?} is there twice", domain.at));
             }
+        }
+    }
+
+    /// Whether `tenant` may ask which backend answers, and why.
+    pub(crate) fn may_ask_why(&self, tenant: Option<&Tenant>) -> bool {
+        match tenant {
+            Some(tenant) => self.explain_to.contains(&tenant.name),
+            None => self.keys.is_empty() && address(&self.listen).is_ok_and(is_loopback),
         }
     }
 
@@ -296,6 +318,22 @@ mod tests {
                 "local.yaml:3: backends: two backends are named \"a\"",
                 "local.yaml:4: backends[1].max_in_flight: 0 is not between 1 and 1000000",
             ]
+        );
+    }
+
+    #[test]
+    fn who_may_ask_why_has_a_key_or_is_on_this_machine() {
+        let may = |text: &str, tenant: Option<&str>| {
+            let tenant = tenant.map(|name| Tenant { name: name.into(), residency: Vec::new() });
+            read("local.yaml", text, &Overrides::default()).unwrap().may_ask_why(tenant.as_ref())
+        };
+        assert!(may("", None) && !may("listen: 0.0.0.0:8080\nallow_anyone: true\n", None));
+        let keys = "keys: [{tenant: a, key: sk-0123456789abcdef}, {tenant: b, key: sk-1123456789abcdef}]\n";
+        let text = format!("{keys}explain_to: [a]\n");
+        assert!(may(&text, Some("a")) && !may(&text, Some("b")) && !may(keys, Some("a")));
+        assert_eq!(
+            problems("explain_to: [a]\n"),
+            ["local.yaml:1: explain_to: no key is of the tenant \"a\""]
         );
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use plimsoll_engines::{Answer, Call, Engine, Failure};
 use plimsoll_pipeline::{MakeEngine, Pipeline};
 use plimsoll_routing::Backend;
-use plimsoll_routing::policy::knows_prefixes;
+use plimsoll_routing::policy::reads_prompts;
 use plimsoll_telemetry::{Gauge, catalog};
 use plimsoll_types::{Chunk, Clock, Head, Kind, ServeError, Text};
 use tokio::net::TcpStream;
@@ -94,7 +94,7 @@ impl Core {
     /// Reads what the way through the house needs of a body, and what its prompt begins with if the policy goes by that.
     pub(crate) fn peek(&self, kind: Kind, body: &Bytes, settings: &Settings) -> Result<Peeked, ServeError> {
         let mut prompt = self.prompt.borrow_mut();
-        let wanted = knows_prefixes(settings.config.routing.policy).then_some(&mut *prompt);
+        let wanted = reads_prompts(settings.config.routing.policy).then_some(&mut *prompt);
         peek(kind, body, &settings.config.requests, wanted)
     }
 
@@ -205,6 +205,7 @@ mod tests {
             deadline: None,
             patience: None,
             forward: Vec::new(),
+            explain: false,
             received: Instant::ORIGIN,
         };
         let request = Request { envelope, body: Bytes::new() };

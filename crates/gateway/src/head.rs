@@ -11,6 +11,7 @@ use http::{HeaderMap, Request, Version};
 use plimsoll_types::{Forward, ServeError, Text};
 
 use crate::config::Requests;
+use crate::explain::Asked;
 
 /// What was read from the header fields of one request.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct Head {
     /// Whether the content type is JSON; `None` where it is not said.
     pub(crate) json: Option<bool>,
     pub(crate) forward: Forward,
+    /// What the caller asks of the way that its request takes.
+    pub(crate) explain: Asked,
     /// The longest silence that the caller's SDK bears.
     pub(crate) read_timeout: Option<Duration>,
     /// The time that the caller's SDK allows for all.
@@ -102,6 +105,7 @@ impl Head {
             RESIDENCY => return self.allow(value),
             "x-request-id" => self.request_id = value.to_str().ok().filter(|id| is_id(id)).map(Text::from),
             "x-api-key" | "api-key" => self.key(Bytes::copy_from_slice(value.as_bytes())),
+            "x-plimsoll-explain" => self.explain = Asked::read(value),
             "x-stainless-read-timeout" => self.read_timeout = seconds(value),
             "x-stainless-timeout" => self.timeout = seconds(value),
             _ => {

@@ -22,6 +22,7 @@ pub mod config;
 mod connection;
 mod core;
 mod discovery;
+mod explain;
 mod fleet;
 mod grpc;
 mod head;

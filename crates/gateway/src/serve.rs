@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -15,6 +15,7 @@ use plimsoll_types::{Envelope, Kind, ServeError, Text};
 use crate::body::Body;
 use crate::client_io::Watched;
 use crate::core::Core;
+use crate::explain::{self, Asked};
 use crate::grpc;
 use crate::head;
 use crate::house::Settings;
@@ -82,10 +83,10 @@ async fn dispatch(
         admit(core, settings, watched, request, id).await.inspect_err(|error| core.refused(error))?;
     match admitted {
         Admitted::Answered(response) => Ok(response),
-        Admitted::Asks(request) => {
+        Admitted::Asks(request, asked) => {
             let kind = request.envelope.kind;
             let answer = core.pipeline.serve(*request).await?;
-            Ok(relay(answer, kind))
+            Ok(relay(answer, (kind, asked)))
         }
     }
 }
@@ -94,8 +95,8 @@ async fn dispatch(
 enum Admitted {
     /// It was answered here.
     Answered(Response<Body>),
-    /// It asks something of a model.
-    Asks(Box<plimsoll_types::Request>),
+    /// It asks something of a model, and perhaps something of its way there.
+    Asks(Box<plimsoll_types::Request>, Asked),
 }
 
 async fn admit(
@@ -132,6 +133,7 @@ async fn admit(
     let received = core.clock.now();
     let peeked = core.peek(kind, &body, settings)?;
     let patience = head.read_timeout.or(head.timeout);
+    let asked = head.explain.allowed_to(tenant.as_deref(), &settings.config);
     let envelope = Envelope {
         id: id.get_or_insert_with(|| core.new_id()).clone(),
         protocol: plimsoll_types::Protocol::Http,
@@ -148,14 +150,18 @@ async fn admit(
         deadline: patience.filter(|_| !peeked.stream).map(|patience| received + patience),
         patience,
         forward: std::mem::take(&mut head.forward),
+        explain: asked == Asked::Costs,
         received,
     };
-    Ok(Admitted::Asks(Box::new(plimsoll_types::Request { envelope, body })))
+    Ok(Admitted::Asks(Box::new(plimsoll_types::Request { envelope, body }), asked))
 }
 
-fn relay(answer: plimsoll_pipeline::Response, kind: Kind) -> Response<Body> {
+fn relay(answer: plimsoll_pipeline::Response, (kind, asked): (Kind, Asked)) -> Response<Body> {
+    let mut told = HeaderMap::new();
+    asked.tell(&answer, &mut told);
     let head = answer.head;
     let mut response = Response::new(Body::relayed(answer.body, head.stream.then_some(kind)));
+    *response.headers_mut() = told;
     *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
     let headers = response.headers_mut();
     let content_type = match &*head.content_type {
@@ -167,7 +173,8 @@ fn relay(answer: plimsoll_pipeline::Response, kind: Kind) -> Response<Body> {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     }
-    for (name, value) in head.fields {
+    // What backends say of backends of theirs is not for callers of this gateway.
+    for (name, value) in head.fields.into_iter().filter(|(name, _)| *name != explain::BACKEND.as_str()) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }

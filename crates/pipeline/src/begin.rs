@@ -236,6 +236,7 @@ fn pick(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
         blocks: &job.request.envelope.blocks,
         allowed: job.allowed,
         now,
+        explain: job.request.envelope.explain,
     };
     let config = &job.held.snapshot.fleet.config;
     let dispatched = job.core.router.borrow_mut().pick(&job.lane.pool, &shape, tried, config)?;

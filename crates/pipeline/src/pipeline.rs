@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use plimsoll_engines::Engine;
-use plimsoll_routing::{Allowed, Backend, Router};
+use plimsoll_routing::{Allowed, Backend, Explanation, Router};
 use plimsoll_telemetry::catalog;
 use plimsoll_types::{Clock, Envelope, Head, Request, ServeError, Text};
 
@@ -40,6 +40,8 @@ pub struct Response {
     pub head: Head,
     /// What follows.
     pub body: TokenStream,
+    /// Why it comes from where it comes, where the caller asked and the beginning is there.
+    pub explanation: Option<Box<Explanation>>,
 }
 
 type Beginning = Pin<Box<dyn Future<Output = Result<Live, ServeError>>>>;
@@ -93,7 +95,7 @@ impl Pipeline {
             None => {
                 let head = Head { status: 200, stream: true, content_type: EVENT_STREAM, ..Head::default() };
                 let body = TokenStream::beginning(beginning, watch, Arc::clone(&self.clock), keep_alive);
-                Ok(Response { head, body })
+                Ok(Response { head, body, explanation: None })
             }
         }
     }
@@ -179,5 +181,6 @@ const EVENT_STREAM: Text = Text::from_static("text/event-stream");
 fn respond(mut live: Live) -> Response {
     let head = std::mem::take(&mut live.begun.head);
     live.begun.head.stream = head.stream;
-    Response { head, body: TokenStream::live(live) }
+    let explanation = live.dispatched.explanation.take();
+    Response { head, body: TokenStream::live(live), explanation }
 }

@@ -299,7 +299,7 @@ impl Flowing {
             self.judge(Verdict::Ok, now);
             if let Some(usage) = self.seen.usage {
                 let writing = self.live.held.meter.writing();
-                self.live.dispatched.wrote(now, usage.completion, writing);
+                self.live.dispatched.used(now, usage, writing);
             }
             self.live.held.meter.finished();
         }

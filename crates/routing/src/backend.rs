@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
+use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Blocks, Instant};
 
 use crate::affinity::{Cache, Index};
 use crate::aged::Aged;
@@ -131,7 +131,34 @@ impl Backend {
 
     /// It says how loaded it is.
     pub fn reported(&self, now: Instant, report: &Report) {
-        self.others.reported(now, report, self.load.in_flight());
+        self.others.reported(now, report, (self.load.in_flight(), self.load.queued_tokens()));
+    }
+
+    /// Seconds until it has read what others sent there, at this pace and where one of their prompts takes so many seconds
+    /// in the mean.
+    pub(crate) fn others_seconds(&self, now: Instant, (pace, prompt): (f32, f32)) -> f32 {
+        match self.others.unread(now) {
+            // It has read for as long as the report is old.
+            Some((tokens, age)) => (self.speed.prefill(tokens as u32, 0) * pace - age).max(0.0),
+            None => self.others.waiting_seconds(now, prompt * pace),
+        }
+    }
+
+    /// It has a prompt cached that begins with `blocks` and that was not sent there from here: where somebody tells.
+    pub fn holds(&self, blocks: &Blocks, now: Instant) {
+        if let Some(cache) = &self.cache {
+            cache.insert(blocks.hashes(), now);
+        }
+    }
+
+    /// Whether what it reads takes the place of something else in its cache.
+    pub(crate) fn evicts(&self) -> bool {
+        self.cache.as_ref().is_some_and(Cache::is_full)
+    }
+
+    /// The share of its requests that others have sent, as far as it says so.
+    pub(crate) fn others_share(&self, now: Instant) -> f32 {
+        self.others.share(now)
     }
 
     /// Seconds since it last said how loaded it is; `None` if it never did.

@@ -18,6 +18,8 @@ pub struct RequestShape<'a> {
     pub allowed: Allowed,
     /// The time of the pick.
     pub now: Instant,
+    /// Whether somebody asks why it goes where it goes.
+    pub explain: bool,
 }
 
 impl RequestShape<'_> {
@@ -30,6 +32,7 @@ impl RequestShape<'_> {
             blocks: Blocks::none(),
             allowed: Allowed::EVERYWHERE,
             now,
+            explain: false,
         }
     }
 }
@@ -42,6 +45,8 @@ pub struct Candidates<'a> {
     chosen: Option<&'a [u32]>,
     conditions: Conditions,
     cached: Cached<'a>,
+    /// Members at which the prompt is at home, the first of them first.
+    homes: &'a [u32],
 }
 
 /// Tokens of a prompt that backends have cached.
@@ -68,13 +73,27 @@ impl<'a> Candidates<'a> {
         conditions: Conditions,
     ) -> Option<Self> {
         let any = chosen.map_or(members.len(), <[u32]>::len) > 0;
-        any.then_some(Self { members, chosen, conditions, cached: Cached::default() })
+        any.then_some(Self { members, chosen, conditions, cached: Cached::default(), homes: &[] })
     }
 
     /// The same backends, of which is known what they have cached of the prompt.
     #[must_use]
     pub(crate) fn knowing(self, cached: Cached<'a>) -> Self {
         Self { cached, ..self }
+    }
+
+    /// The same backends, of which the members in `homes` are those at which the prompt is at home.
+    #[must_use]
+    pub(crate) fn at_home(self, homes: &'a [u32]) -> Self {
+        Self { homes, ..self }
+    }
+
+    /// The candidates at which the prompt is at home, in an order that all gateways agree on; none if it is too short.
+    pub fn homes(&self) -> impl Iterator<Item = usize> {
+        self.homes.iter().filter_map(|home| match self.chosen {
+            Some(chosen) => chosen.iter().position(|member| member == home),
+            None => Some(*home as usize),
+        })
     }
 
     /// Tokens of the prompt that candidate `index` has cached.

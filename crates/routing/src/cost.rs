@@ -20,6 +20,8 @@ pub struct Cost {
     pub decode: f32,
     /// What reading keeps others from, where the pool is busy.
     pub recompute: f32,
+    /// What it throws out of a full cache, as far as somebody would have asked for it.
+    pub eviction: f32,
     /// What writing slows down those who write there already.
     pub crowding: f32,
     /// The risk that memory does not suffice.
@@ -34,6 +36,11 @@ pub struct Cost {
 const DECODE_WEIGHT: f32 = 0.1;
 /// How much of what others lose counts.
 const CROWDING_WEIGHT: f32 = 0.1;
+/// What is read is asked for again `hit / (1 - hit)` times in the mean. What is thrown out is the least asked for of all,
+/// so a part of that counts: in replays where caches are too small, anything from a tenth to a half does well.
+const EVICTION_WEIGHT: f32 = 0.25;
+/// The share of prompts that is cached is never taken to be more.
+const MOST_HIT: f32 = 0.9;
 /// Seconds at stake when memory runs out: a sequence computed again.
 const MEMORY_SECONDS: f32 = 0.15;
 /// Share of memory beyond which nobody is sent there who has a choice.
@@ -54,28 +61,38 @@ pub struct Conditions {
     pub externality: f32,
     /// Seconds that reading a prompt takes in the mean: what a request of others that waits is taken to be.
     pub prompt_seconds: f32,
+    /// How much a second of prefill costs those whose prompts it throws out of a full cache.
+    pub eviction: f32,
     /// Seconds that a dollar is worth.
     pub seconds_per_dollar: f32,
 }
 
 impl Conditions {
     /// Nothing is known and nothing is busy.
-    pub const UNKNOWN: Self =
-        Self { pace: 1.0, writing: 1.0, externality: 0.0, prompt_seconds: 0.0, seconds_per_dollar: 0.0 };
+    pub const UNKNOWN: Self = Self {
+        pace: 1.0,
+        writing: 1.0,
+        externality: 0.0,
+        prompt_seconds: 0.0,
+        eviction: 0.0,
+        seconds_per_dollar: 0.0,
+    };
 
     /// The conditions of a pool with this pace, whose backends read prompts for `utilisation` of their time, each for
-    /// `prompt_seconds` in the mean.
+    /// `prompt_seconds` in the mean, and have `hit` of prompts cached.
     #[must_use]
-    pub fn new((pace, utilisation, prompt_seconds): (f32, f32, f32), config: &Config) -> Self {
+    pub fn new((pace, utilisation, prompt_seconds, hit): (f32, f32, f32, f32), config: &Config) -> Self {
         // Extra work at utilisation rho delays others by about rho / (1 - rho) of itself; the figures are a fit to replays
         // of public traces, where it takes up to 40 % off the mean time to first token near saturation.
         let busy = utilisation.clamp(0.0, 0.95);
         let externality = (3.0 * (busy - 0.4).max(0.0) / (1.0 - busy)).min(8.0);
+        let hit = hit.clamp(0.0, MOST_HIT);
         Self {
             pace,
             writing: 1.0,
             externality,
             prompt_seconds,
+            eviction: EVICTION_WEIGHT * hit / (1.0 - hit),
             seconds_per_dollar: config.seconds_per_dollar as f32,
         }
     }
@@ -91,7 +108,7 @@ impl Cost {
         let prefill = speed.prefill(uncached, cached) * pace;
         let others = &backend.others;
         let decoding = load.decoding() + others.running(request.now) as u32;
-        let waiting = others.waiting_seconds(request.now, conditions.prompt_seconds * pace);
+        let waiting = backend.others_seconds(request.now, (pace, conditions.prompt_seconds));
         let context = load.context();
         let step = speed.decode(decoding, context) * f32::from(u8::from(decoding > 0));
         let length = request.prompt_tokens + request.expected_output / 2;
@@ -104,6 +121,7 @@ impl Cost {
             prefill,
             decode: output * token * DECODE_WEIGHT,
             recompute: prefill * conditions.externality,
+            eviction: prefill * conditions.eviction * f32::from(u8::from(backend.evicts())),
             // Half of what they write is still to come, in the mean.
             crowding: decoding as f32 * output * 0.5 * speed.share(length) * writing * CROWDING_WEIGHT,
             memory: memory(backend, request, context),
@@ -122,7 +140,8 @@ impl Cost {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> f32 {
-        (self.ttft() + self.decode + self.recompute + self.crowding + self.memory + self.money) * self.times
+        let caller = self.ttft() + self.decode + self.memory + self.money;
+        (caller + self.recompute + self.eviction + self.crowding) * self.times
     }
 }
 

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_types::Instant;
+use plimsoll_types::{Instant, Usage};
 
 use crate::load::Share;
-use crate::{Backend, Conditions, Config, Cost, Pool, RequestShape, Writing, domain};
+use crate::{Backend, Conditions, Config, Cost, Explanation, Pool, RequestShape, Writing, domain};
 
 /// What an attempt says about the backend that it was made at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,15 @@ pub enum Verdict {
     Pushback(Duration),
 }
 
+/// What is thought to be cached of a prompt where it goes, in tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Found {
+    /// What is expected, in the mean.
+    pub(crate) expected: u32,
+    /// What is known to be there, if the prompt is at home there and more is expected than that.
+    pub(crate) known_at_home: Option<u32>,
+}
+
 /// A request at a backend. Counted in when it is made; dropping it gives back all it counted.
 pub struct Dispatched {
     /// Where the request is.
@@ -34,9 +43,13 @@ pub struct Dispatched {
     share: Share,
     /// Seconds of reading that were in the way when it left, its own included, as they were predicted.
     in_the_way: f32,
+    /// The share of the prompt that was known to be cached, if it went home.
+    known_at_home: Option<f32>,
     at: Instant,
     /// What was expected, in seconds.
     pub expected_ttft: f32,
+    /// Why it is there, where somebody asked.
+    pub explanation: Option<Box<Explanation>>,
     started: bool,
     probe: bool,
     judged: bool,
@@ -47,9 +60,10 @@ impl Dispatched {
         backend: &Arc<Backend>,
         pool: &Arc<Pool>,
         request: &RequestShape<'_>,
-        (conditions, cached): (&Conditions, u32),
+        (conditions, found): (&Conditions, Found),
         probe: bool,
     ) -> Self {
+        let cached = found.expected;
         let expected_ttft = Cost::of(backend, request, cached, conditions).ttft();
         let share = backend.share(request, cached);
         if let Some(cache) = &backend.cache {
@@ -57,17 +71,23 @@ impl Dispatched {
             pool.prefix_tokens.increment(u64::from(cached));
         }
         backend.begins(request.now);
+        let pace = backend.pace.read(request.now, conditions.pace);
+        let others = backend.others_seconds(request.now, (pace, conditions.prompt_seconds)) / pace;
         let queued = backend.load.enter(share);
-        pool.works(request.now, share);
+        pool.works(request.now, (backend, share));
+        let of_prompt = |tokens: u32| tokens as f32 / request.prompt_tokens.max(1) as f32;
+        pool.learned.hits(request.now, of_prompt(cached));
         Self {
             backend: Arc::clone(backend),
             counted: domain::enter(&backend.domains),
             pool: Arc::clone(pool),
             prompt_tokens: request.prompt_tokens,
             share,
-            in_the_way: queued + share.nanos as f32 * 1e-9,
+            in_the_way: queued + share.nanos as f32 * 1e-9 + others,
+            known_at_home: found.known_at_home.map(of_prompt),
             at: request.now,
             expected_ttft,
+            explanation: None,
             started: false,
             probe,
             judged: false,
@@ -106,13 +126,21 @@ impl Dispatched {
         }
     }
 
-    /// The answer ended with so many tokens: what others of this pool will have is known better, and how fast it is written.
-    pub fn wrote(&self, now: Instant, tokens: u32, writing: Writing) {
+    /// The answer ended, and the backend said what it took: what to expect of others of this pool is known better, and how
+    /// fast tokens are written.
+    pub fn used(&self, now: Instant, usage: Usage, writing: Writing) {
         let predicted = self.backend.predicted_token(now);
         writing.teach(&self.backend.writing, now, predicted);
         writing.teach(&self.pool.writing, now, predicted);
-        self.backend.spent(self.prompt_tokens, self.share, tokens);
-        self.pool.learned.wrote(now, tokens);
+        self.backend.spent(self.prompt_tokens, self.share, usage.completion);
+        self.pool.learned.wrote(now, usage.completion);
+        if let Some(known) = self.known_at_home
+            && usage.prompt > 0
+        {
+            let cached = usage.cached as f32 / usage.prompt as f32;
+            let found = (cached - known) / (1.0 - known).max(0.01);
+            self.pool.learned.finds_at_home(now, found.clamp(0.0, 1.0));
+        }
     }
 
     /// Says how the attempt went. Only the first verdict counts.
@@ -168,7 +196,13 @@ mod tests {
     use crate::snapshot::tests::{members, shape};
 
     fn dispatch(pool: &Arc<Pool>) -> Dispatched {
-        Dispatched::new(&pool.members[0], pool, &shape(1_000), (&Conditions::UNKNOWN, 0), false)
+        Dispatched::new(
+            &pool.members[0],
+            pool,
+            &shape(1_000),
+            (&Conditions::UNKNOWN, Found::default()),
+            false,
+        )
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod least_in_flight;
 mod least_tokens;
 mod peak_ewma;
 mod power_of_two;
+mod prefix_affinity;
+mod prefix_hash;
 mod prequal;
 mod random;
 mod round_robin;
@@ -14,6 +16,8 @@ pub use least_in_flight::LeastInFlight;
 pub use least_tokens::LeastTokens;
 pub use peak_ewma::PeakEwma;
 pub use power_of_two::PowerOfTwo;
+pub use prefix_affinity::PrefixAffinity;
+pub use prefix_hash::PrefixHash;
 pub use prequal::Prequal;
 pub use random::Random;
 pub use round_robin::RoundRobin;
@@ -42,17 +46,32 @@ pub const NAMES: &[&str] = &[
     "least_tokens",
     "peak_ewma",
     "prequal",
+    "prefix_affinity",
+    "prefix_hash",
 ];
 /// The policy where none is named.
 pub const DEFAULT: &str = "expected_cost";
 
 /// Those that go by what backends have cached of a prompt: for the others nobody looks.
 const KNOWING: &[&str] = &["expected_cost", "prefix_affinity"];
+/// Those that go by where a prompt is at home.
+const HASHING: &[&str] = &["expected_cost", "prefix_hash"];
 
 /// Whether a policy goes by what backends have cached.
 #[must_use]
 pub fn knows_prefixes(name: &str) -> bool {
     KNOWING.contains(&name)
+}
+
+/// Whether a policy goes by where prompts are at home.
+pub(crate) fn knows_homes(name: &str) -> bool {
+    HASHING.contains(&name)
+}
+
+/// Whether a policy goes by what a prompt begins with, so that it is worth reading.
+#[must_use]
+pub fn reads_prompts(name: &str) -> bool {
+    knows_prefixes(name) || knows_homes(name)
 }
 
 /// The policy of a name in [`NAMES`].
@@ -67,6 +86,8 @@ pub fn named(name: &str) -> Box<dyn Policy> {
         "power_of_two" => Box::new(PowerOfTwo),
         "peak_ewma" => Box::new(PeakEwma),
         "prequal" => Box::new(Prequal),
+        "prefix_affinity" => Box::new(PrefixAffinity),
+        "prefix_hash" => Box::new(PrefixHash),
         "random" => Box::new(Random),
         "round_robin" => Box::new(RoundRobin::default()),
         "least_in_flight" => Box::new(LeastInFlight),

@@ -10,6 +10,8 @@ use crate::aged::Aged;
 pub struct Report {
     /// Requests that wait for their prompts to be read.
     pub waiting: Option<u32>,
+    /// Tokens of prompts that are still to be read, of those that wait and of those that run.
+    pub unread_tokens: Option<u64>,
     /// Requests that are being read or written.
     pub running: Option<u32>,
     /// The share of memory for keys and values that is in use, from 0 to 1.
@@ -18,6 +20,10 @@ pub struct Report {
 
 /// How much a report moves what is thought to run there: gateways that all follow the last one do all the same.
 const RUNNING_WEIGHT: f32 = 0.3;
+/// How much a report moves the mean share of others.
+const SHARE_WEIGHT: f32 = 0.02;
+/// Seconds without a report after which nothing is known of others.
+const SHARE_SECONDS: f32 = 60.0;
 /// Seconds after which a report begins to fade; polls come more often than that.
 const FRESH_SECONDS: f32 = 2.0;
 /// Seconds over which it fades then.
@@ -31,16 +37,28 @@ const FADE_SECONDS: f32 = 3.0;
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     waiting: Aged,
+    unread: Aged,
     running: Aged,
+    /// Requests there in the mean, and how many of them this gateway sent.
+    all: Aged,
+    own: Aged,
     kv_used: Aged,
 }
 
 impl Others {
-    /// A report came, while `own` requests of this gateway were in flight there.
-    pub(crate) fn reported(&self, now: Instant, report: &Report, own: u32) {
+    /// A report came, while `own` requests of this gateway were in flight there, with so many tokens to be read.
+    pub(crate) fn reported(&self, now: Instant, report: &Report, (own, own_tokens): (u32, u64)) {
+        if let Some(unread) = report.unread_tokens {
+            self.unread.update(now, |_| unread.saturating_sub(own_tokens) as f32);
+        }
         // Own requests are taken to be those that run, as far as it is said how many do: what is not said stays as it was.
-        let others = (report.waiting.unwrap_or(0) + report.running.unwrap_or(0)).saturating_sub(own);
+        let all = report.waiting.unwrap_or(0) + report.running.unwrap_or(0);
+        let others = all.saturating_sub(own);
         let wait = others.min(report.waiting.unwrap_or(0));
+        if report.waiting.is_some() && report.running.is_some() {
+            self.all.update(now, |before| mean(before, all));
+            self.own.update(now, |before| mean(before, own));
+        }
         if report.waiting.is_some() {
             self.waiting.update(now, |_| wait as f32);
         }
@@ -60,6 +78,22 @@ impl Others {
     /// that it had to wait since are over.
     pub(crate) fn waiting_seconds(&self, now: Instant, prompt: f32) -> f32 {
         self.waiting.read(now).map_or(0.0, |(waiting, age)| (waiting * prompt - age).max(0.0))
+    }
+
+    /// Tokens of others that were to be read when it was last said, and how many seconds ago that was; nothing if it is
+    /// not said.
+    pub(crate) fn unread(&self, now: Instant) -> Option<(f32, f32)> {
+        self.unread.read(now)
+    }
+
+    /// The share of its requests that others send, in the mean of many reports; nothing where reports have ended.
+    pub(crate) fn share(&self, now: Instant) -> f32 {
+        match (self.all.read(now), self.own.read(now)) {
+            (Some((all, age)), Some((own, _))) if all > 0.0 && age < SHARE_SECONDS => {
+                (1.0 - own / all).max(0.0)
+            }
+            _ => 0.0,
+        }
     }
 
     /// Requests of others that waited there, for operators: how long that takes is what counts.
@@ -87,6 +121,12 @@ impl Others {
     }
 }
 
+/// The mean of reports so far, with one more.
+fn mean(before: Option<(f32, f32)>, of: u32) -> f32 {
+    let mean = before.map_or(0.0, |(mean, _)| mean);
+    mean + (of as f32 - mean) * SHARE_WEIGHT
+}
+
 fn faded(value: Option<(f32, f32)>) -> f32 {
     value.map_or(0.0, |(value, age)| value * (-(age - FRESH_SECONDS).max(0.0) / FADE_SECONDS).exp())
 }
@@ -101,24 +141,24 @@ mod tests {
     }
 
     fn report(waiting: u32, running: u32) -> Report {
-        Report { waiting: Some(waiting), running: Some(running), kv_used: None }
+        Report { waiting: Some(waiting), running: Some(running), ..Report::default() }
     }
 
     #[test]
     fn only_what_this_gateway_did_not_send_is_kept() {
         let others = Others::default();
-        others.reported(at(1), &report(5, 10), 12);
+        others.reported(at(1), &report(5, 10), (12, 0));
         assert_eq!((others.waiting_seconds(at(1), 2.0), others.running(at(1))), (6.0, 0.0));
-        others.reported(at(9), &report(5, 10), 2);
+        others.reported(at(9), &report(5, 10), (2, 0));
         assert_eq!((others.waiting_seconds(at(9), 2.0), others.running(at(9))), (10.0, 8.0));
-        others.reported(at(19), &report(1, 1), 7);
+        others.reported(at(19), &report(1, 1), (7, 0));
         assert_eq!((others.waiting_seconds(at(19), 2.0), others.running(at(19))), (0.0, 0.0));
     }
 
     #[test]
     fn who_waited_when_it_was_reported_has_been_read_since() {
         let others = Others::default();
-        others.reported(at(1), &report(4, 0), 0);
+        others.reported(at(1), &report(4, 0), (0, 0));
         assert!((others.waiting_seconds(at(2), 0.5) - 1.0).abs() < 1e-5);
         assert_eq!(others.waiting_seconds(at(4), 0.5), 0.0);
     }
@@ -126,15 +166,15 @@ mod tests {
     #[test]
     fn one_report_among_many_moves_what_runs_a_little() {
         let others = Others::default();
-        others.reported(at(1), &report(0, 10), 0);
-        others.reported(at(2), &report(0, 20), 0);
+        others.reported(at(1), &report(0, 10), (0, 0));
+        others.reported(at(2), &report(0, 20), (0, 0));
         assert_eq!(others.running(at(2)), 13.0);
     }
 
     #[test]
     fn an_old_report_fades_until_only_the_own_counts_are_left() {
         let others = Others::default();
-        others.reported(at(1), &Report { kv_used: Some(0.5), ..report(0, 100) }, 0);
+        others.reported(at(1), &Report { kv_used: Some(0.5), ..report(0, 100) }, (0, 0));
         assert_eq!(others.running(at(3)), 100.0);
         assert!(others.running(at(6)) < 40.0);
         assert!(others.running(at(60)) < 0.01 && others.kv_used(at(60)) < 0.01);
@@ -144,10 +184,33 @@ mod tests {
     #[test]
     fn what_is_not_said_changes_nothing() {
         let others = Others::default();
-        others.reported(at(1), &report(0, 8), 0);
-        others.reported(at(2), &Report { kv_used: Some(0.9), ..Report::default() }, 0);
+        others.reported(at(1), &report(0, 8), (0, 0));
+        others.reported(at(2), &Report { kv_used: Some(0.9), ..Report::default() }, (0, 0));
         assert_eq!((others.running(at(2)), others.kv_used(at(2))), (8.0, 0.9));
-        others.reported(at(2), &Report { waiting: Some(3), ..Report::default() }, 1);
+        others.reported(at(2), &Report { waiting: Some(3), ..Report::default() }, (1, 0));
         assert_eq!((others.waiting(at(2)), others.running(at(2))), (2.0, 8.0));
+    }
+
+    #[test]
+    fn tokens_to_be_read_are_known_beyond_the_own_ones() {
+        let others = Others::default();
+        assert_eq!(others.unread(at(1)), None);
+        others.reported(at(1), &Report { unread_tokens: Some(9_000), ..report(1, 1) }, (1, 4_000));
+        let (tokens, age) = others.unread(at(3)).unwrap();
+        assert!(tokens == 5_000.0 && (age - 2.0).abs() < 1e-4, "{tokens} {age}");
+        others.reported(at(4), &Report { unread_tokens: Some(9_000), ..report(1, 1) }, (2, 10_000));
+        assert_eq!(others.unread(at(4)), Some((0.0, 0.0)));
+    }
+
+    #[test]
+    fn the_share_of_others_is_that_of_many_reports_and_nothing_when_they_end() {
+        let others = Others::default();
+        assert_eq!(others.share(at(0)), 0.0);
+        (0..500).for_each(|second| others.reported(at(second), &report(2, 6), (2, 0)));
+        assert!((others.share(at(500)) - 0.75).abs() < 0.01, "{}", others.share(at(500)));
+        assert_eq!(others.share(at(600)), 0.0);
+        // What was sent and has not arrived makes nobody's share negative.
+        (0..500).for_each(|second| others.reported(at(600 + second), &report(0, 2), (3, 0)));
+        assert_eq!(others.share(at(1_100)), 0.0);
     }
 }

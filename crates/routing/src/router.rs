@@ -6,8 +6,10 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::candidates::Cached;
-use crate::{Backend, Candidates, Conditions, Config, Dispatched, Pool, RequestShape, Service};
+use crate::dispatched::Found;
+use crate::prefixes::Prefixes;
+use crate::tally::SAMPLED;
+use crate::{Backend, Candidates, Conditions, Config, Dispatched, Explanation, Pool, RequestShape, Service};
 
 /// Why nobody could be picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,10 +29,9 @@ pub enum PickError {
 pub struct Router {
     rng: SmallRng,
     chosen: Vec<u32>,
-    /// Tokens of the prompt that backends have cached, by slot; zero between picks.
-    cached: Vec<u32>,
-    /// The slots that are not zero there.
-    owners: Vec<u32>,
+    prefixes: Prefixes,
+    /// Picks so far.
+    picks: u32,
 }
 
 impl Router {
@@ -40,8 +41,8 @@ impl Router {
         Self {
             rng: SmallRng::seed_from_u64(seed),
             chosen: Vec::new(),
-            cached: Vec::new(),
-            owners: Vec::new(),
+            prefixes: Prefixes::default(),
+            picks: 0,
         }
     }
 
@@ -60,59 +61,60 @@ impl Router {
         let conditions = pool.conditions(request.now, config);
         let round = Round::of(pool.members.len(), &mut self.rng);
         if let Some(probe) = due_for_probation(pool, round, tried, (request, config)) {
-            return Ok(dispatch(pool, probe, request, ((&conditions, 0), true)));
+            return Ok(dispatch(pool, probe, request, ((&conditions, Found::default()), true)));
         }
-        let everywhere = self.look_up(pool, request);
+        let usable = |index: usize| {
+            let member = &pool.members[index];
+            pool.is_eligible(index, request)
+                && member.service(request.now) == Service::Open
+                && usable(member, tried, request, config)
+        };
+        self.prefixes.look_up(pool, request, usable);
         self.choose(pool, round, (tried, request), config);
         if self.chosen.is_empty() && !round.is_whole() {
             // Whoever can serve it is found, be there only one.
             self.choose(pool, Round::whole(pool.members.len()), (tried, request), config);
         }
         if !round.is_whole() {
-            self.add_owners(pool, tried, (request, config));
+            self.add_owners(pool, usable);
         }
+        let picked = self.pick_chosen(pool, request, conditions);
+        self.prefixes.forget();
+        picked.ok_or_else(|| why_nobody(pool, tried, request))
+    }
+
+    /// Lets the policy pick one of those that are chosen, if there is any.
+    fn pick_chosen(
+        &mut self,
+        pool: &Arc<Pool>,
+        request: &RequestShape<'_>,
+        conditions: Conditions,
+    ) -> Option<Dispatched> {
         let chosen = (self.chosen.len() < pool.members.len()).then_some(self.chosen.as_slice());
-        let cached = Cached { everywhere, by_slot: &self.cached };
-        let picked = Candidates::new(&pool.members, chosen, conditions).map(|candidates| {
-            let candidates = candidates.knowing(cached);
-            let index = pool.policy.pick(request, candidates, &mut self.rng);
-            (chosen.map_or(index, |chosen| chosen[index] as usize), candidates.cached(index))
-        });
-        self.owners.drain(..).for_each(|slot| self.cached[slot as usize] = 0);
-        match picked {
-            Some((member, cached)) => Ok(dispatch(pool, member, request, ((&conditions, cached), false))),
-            None => Err(why_nobody(pool, tried, request)),
+        let candidates = Candidates::new(&pool.members, chosen, conditions)?;
+        let candidates = candidates.knowing(self.prefixes.cached()).at_home(self.prefixes.homes());
+        let index = pool.policy.pick(request, candidates, &mut self.rng);
+        self.picks = self.picks.wrapping_add(1);
+        if self.picks.is_multiple_of(SAMPLED) {
+            pool.tally.regrets(index, request, candidates);
+            pool.tally.find_nearest(&pool.members);
         }
+        let explanation = request.explain.then(|| Explanation::of(index, request, candidates));
+        let member = chosen.map_or(index, |chosen| chosen[index] as usize);
+        let found = self.prefixes.found(member, candidates.cached(index));
+        if pool.index.is_some() && !request.blocks.hashes().is_empty() {
+            pool.tally.matched(found.expected, self.prefixes.most());
+        }
+        let mut dispatched = dispatch(pool, member, request, ((&conditions, found), false));
+        dispatched.explanation = explanation;
+        Some(dispatched)
     }
 
-    /// Looks up who has how much of the prompt cached. Gives what all have.
-    fn look_up(&mut self, pool: &Pool, request: &RequestShape<'_>) -> u32 {
-        let (Some(index), false) = (&pool.index, request.blocks.hashes().is_empty()) else { return 0 };
-        let tokens = |depth: usize| {
-            // The last token is always read.
-            let share = request.blocks.share(depth).min(1.0);
-            ((request.prompt_tokens as f32 * share) as u32).min(request.prompt_tokens.saturating_sub(1))
-        };
-        let everywhere = index.matched(request.blocks.hashes(), request.now, |slot, depth| {
-            if self.cached.len() <= slot {
-                self.cached.resize(slot + 1, 0);
-            }
-            self.cached[slot] = tokens(depth);
-            self.owners.push(slot as u32);
-        });
-        tokens(everywhere)
-    }
-
-    /// Of a large pool, those that have the prompt cached are candidates too, whomever the round came by.
-    fn add_owners(&mut self, pool: &Pool, tried: &[usize], (request, config): (&RequestShape<'_>, &Config)) {
-        for slot in &self.owners {
+    /// Of a large pool, those that have the prompt cached or where it is at home are candidates too, whomever the round came by.
+    fn add_owners(&mut self, pool: &Pool, usable: impl Fn(usize) -> bool) {
+        for slot in self.prefixes.owners() {
             let Some(index) = pool.member_in(*slot as usize) else { continue };
-            let member = &pool.members[index];
-            if pool.is_eligible(index, request)
-                && member.service(request.now) == Service::Open
-                && usable(member, tried, request, config)
-                && !self.chosen.contains(&(index as u32))
-            {
+            if usable(index) && !self.chosen.contains(&(index as u32)) {
                 self.chosen.push(index as u32);
             }
         }
@@ -203,9 +205,9 @@ fn dispatch(
     pool: &Arc<Pool>,
     member: usize,
     request: &RequestShape<'_>,
-    (known, probe): ((&Conditions, u32), bool),
+    (known, probe): ((&Conditions, Found), bool),
 ) -> Dispatched {
-    pool.picks[member].increment(1);
+    pool.tally.picked(member);
     Dispatched::new(&pool.members[member], pool, request, known, probe)
 }
 
@@ -273,8 +275,13 @@ mod tests {
 
     fn eject(pool: &Arc<Pool>, member: usize, now: Instant) {
         for _ in 0..3 {
-            let mut sent =
-                Dispatched::new(&pool.members[member], pool, &shape(1), (&Conditions::UNKNOWN, 0), false);
+            let mut sent = Dispatched::new(
+                &pool.members[member],
+                pool,
+                &shape(1),
+                (&Conditions::UNKNOWN, Found::default()),
+                false,
+            );
             sent.judge(Verdict::Failed, now, &Config::default());
         }
     }

@@ -9,6 +9,8 @@ use crate::domain::{Domain, DomainState, Domains};
 use crate::load::Share;
 use crate::places::Places;
 use crate::policy::{self, Policy};
+use crate::ring::Ring;
+use crate::tally::Tally;
 use crate::{Allowed, Backend, Conditions, Config, Learned, Pace, RequestShape, Service};
 
 /// Backends that can stand in for each other: those that serve one model.
@@ -25,10 +27,12 @@ pub struct Pool {
     pub learned: Arc<Learned>,
     /// Who has which prompts cached, where the policy goes by that.
     pub(crate) index: Option<Arc<Index>>,
+    /// Where prompts are at home, where the policy goes by that.
+    pub(crate) ring: Option<Ring>,
     pub(crate) policy: Box<dyn Policy>,
     places: Places,
-    /// Picks of each member, in their order.
-    pub(crate) picks: Vec<Counter>,
+    /// What is counted of picks.
+    pub(crate) tally: Tally,
     /// Prompt tokens that were expected to be cached where they went.
     pub(crate) prefix_tokens: Counter,
     /// Measured over expected time to first token.
@@ -39,15 +43,13 @@ impl Pool {
     /// The pool of `model`, whose backends are chosen by `policy`.
     #[must_use]
     pub fn new(model: &str, policy: &str, members: Vec<Arc<Backend>>) -> Self {
-        let picks = members.iter().map(|member| {
-            let at = &member.spec.locality;
-            catalog::PICKS.counter(&[model, policy, &at.cloud, &at.region, &member.spec.name])
-        });
         Self {
             model: model.to_owned(),
-            picks: picks.collect(),
+            tally: Tally::new((model, policy), &members),
             prefix_tokens: catalog::PREFIX_TOKENS.counter(&[model]),
             prediction: catalog::TTFT_PREDICTION.histogram(&[model]),
+            ring: policy::knows_homes(policy)
+                .then(|| Ring::new(members.iter().map(|member| &*member.spec.name))),
             places: Places::of(members.iter().map(|member| &member.spec)),
             members,
             pace: Arc::default(),
@@ -106,16 +108,20 @@ impl Pool {
     #[must_use]
     pub fn conditions(&self, now: Instant, config: &Config) -> Conditions {
         let pace = self.pace.read(now, 1.0);
-        let utilisation = self.learned.work(now) * pace / self.members.len() as f32;
+        // Other gateways send as much more as they have more in flight.
+        let all = self.learned.work(now) / (1.0 - self.learned.others(now));
+        let utilisation = all * pace / self.members.len() as f32;
+        let (prompt, hit) = (self.learned.prompt_seconds(now), self.learned.hit(now));
         Conditions {
             writing: self.writing.read(now, 1.0),
-            ..Conditions::new((pace, utilisation, self.learned.prompt_seconds(now)), config)
+            ..Conditions::new((pace, utilisation, prompt, hit), config)
         }
     }
 
-    /// A request was sent to one of its members.
-    pub(crate) fn works(&self, now: Instant, share: Share) {
+    /// A request was sent to `backend`, one of its members.
+    pub(crate) fn works(&self, now: Instant, (backend, share): (&Backend, Share)) {
         self.learned.works(now, share.nanos as f32 * 1e-9);
+        self.learned.shares(now, backend.others_share(now));
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use plimsoll_routing::{
     Config, Dispatched, DomainConfig, Fleet, PickError, RequestShape, Router, Verdict, Writing,
 };
-use plimsoll_types::{BackendSpec, Instant, Locality, ServedModel};
+use plimsoll_types::{BackendSpec, Instant, Locality, ServedModel, Usage};
 use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config as Shuttle, Runner, thread};
 
@@ -53,7 +53,7 @@ fn live(fleet: &Fleet, fate: u64) {
         0 => {
             sent.first_token(now);
             sent.judge(Verdict::Ok, now, &fleet.config);
-            sent.wrote(now, 20, Writing::default());
+            sent.used(now, Usage { prompt: 1_000, cached: 500, completion: 20 }, Writing::default());
         }
         1 => sent.judge(Verdict::Pushback(Duration::from_secs(1)), now, &fleet.config),
         2 => sent.first_token(now),

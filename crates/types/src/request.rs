@@ -163,6 +163,8 @@ pub struct Envelope {
     pub patience: Option<Duration>,
     /// Header fields of the caller that a backend may see, already checked, as `name: value` lines of an HTTP/1 head.
     pub forward: Forward,
+    /// Whether the caller asks why it goes to the backend that it goes to, and may ask.
+    pub explain: bool,
     /// When the whole of the request had arrived.
     pub received: Instant,
 }

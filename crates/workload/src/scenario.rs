@@ -47,6 +47,8 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// How often backends tell gateways how loaded they are; never if zero.
     pub reports: Duration,
+    /// Whether they also tell what they have read since.
+    pub tell_caches: bool,
     /// How far reality is from what gateways are told.
     pub reality: Reality,
     /// Variants of the world to compare; none means the world as it is.
@@ -77,6 +79,7 @@ impl Default for Scenario {
             backends: Vec::new(),
             faults: Vec::new(),
             reports: Duration::ZERO,
+            tell_caches: false,
             reality: Reality::default(),
             variants: Vec::new(),
             policies: Vec::new(),
@@ -177,6 +180,12 @@ impl Section for Scenario {
         let key =
             Key::new("reports_ms", "How often backends tell gateways how loaded they are; 0 means never.");
         keys.millis(key, 0..=3_600_000, &mut self.reports);
+        let key = Key::new(
+            "tell_caches",
+            "Whether they then also tell which prompts they got: what gateways would know that read the events of engines' \
+             caches, which none does yet.",
+        );
+        keys.flag(key, &mut self.tell_caches);
         keys.section(
             Key::new("reality", "How far reality is from what gateways are told."),
             &mut self.reality,

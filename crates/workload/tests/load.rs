@@ -75,10 +75,13 @@ async fn serve(mut tcp: TcpStream, heads: Arc<Mutex<Vec<String>>>, answers: bool
             heads.lock().unwrap().push(head);
             continue;
         };
+        let asks = head.contains("x-plimsoll-explain: backend\r\n");
         heads.lock().unwrap().push(head);
-        let length = body.len();
-        let answer =
-            format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let (length, number) = (body.len(), heads.lock().unwrap().len());
+        let told = if asks { format!("x-plimsoll-backend: gpu-{}\r\n", number % 2) } else { String::new() };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{told}content-length: {length}\r\n\r\n{body}"
+        );
         tcp.write_all(answer.as_bytes()).await.ok()?;
     }
 }
@@ -123,6 +126,16 @@ async fn every_request_of_an_open_loop_is_answered_and_in_the_report() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 100, "each request has an id of its own");
+}
+
+#[tokio::test]
+async fn where_the_endpoint_tells_who_answered_the_report_tells_of_each() {
+    let endpoint = Endpoint::start(true).await;
+    let report = run(plan(endpoint.target("s3cret"), Pace::Open, 100)).await;
+    let mut shares: Vec<_> =
+        report.by_backend.iter().map(|group| (group.name.as_str(), group.figures.requests)).collect();
+    shares.sort_unstable();
+    assert!(matches!(shares[..], [("gpu-0", 50), ("gpu-1", 50)]), "{shares:?}");
 }
 
 #[tokio::test]

@@ -176,6 +176,32 @@ backends: [{{name: one, rtt_ms: 0, {QUEUE}}}]
 }
 
 #[test]
+fn behind_closed_borders_a_region_has_only_itself() {
+    let outcomes = run(&format!(
+        "
+trace:
+  synthetic: plain
+  arrivals: {{process: constant, rate: 1.5, regions: [{{name: x/here}}, {{name: x/far, share: 0.000001}}]}}
+  prompt: {{law: fixed, mean: 1000}}
+  output: {{law: fixed, mean: 1}}
+  for_s: 20
+gateways: [{{region: x/here}}, {{region: x/far}}]
+round_trips: [{{from: x/here, to: x/far, ms: 50}}]
+backends:
+  - {{name: far, cloud: x, region: far, rtt_ms: 0, {QUEUE}}}
+  - {{name: here, cloud: x, region: here, rtt_ms: 0, {QUEUE}}}
+variants: [{{name: open}}, {{name: closed, borders: closed}}]
+"
+    ));
+    let far = |index: usize| {
+        let records = outcomes[index].records.iter();
+        records.filter(|record| record.region == 0 && record.backend == Some(0)).count()
+    };
+    assert!(far(0) > 5 && far(1) == 0, "{} {}", far(0), far(1));
+    assert!(outcomes[1].records.iter().any(|record| record.backend == Some(1)));
+}
+
+#[test]
 fn what_a_prompt_shares_with_an_earlier_one_is_not_computed_again() {
     let world = |cache: &str| {
         format!(
@@ -245,4 +271,71 @@ fn reports_of_what_others_sent_do_no_harm_and_start_no_herd() {
     };
     let (told, alone) = (mean(CROWDED), mean(&CROWDED.replace("reports_ms: 500", "reports_ms: 0")));
     assert!(told < 1.05 * alone, "{told} {alone}");
+}
+
+const APART: &str = "
+trace:
+  synthetic: conversations
+  arrivals: {process: poisson, rate: 24}
+  for_s: 150
+reports_ms: 1000
+backends: [{name: h100, count: 6, accelerator: H100, shape: 70B, tensor_parallel: 4}]
+policies: [expected_cost]
+seeds: 3
+";
+
+#[test]
+fn gateways_that_do_not_talk_send_a_conversation_to_one_home() {
+    let options = Options { threads: 2, every_token: false, records: false };
+    let hit = |text: &str| -> f64 {
+        let outcomes = run_with(text, &options);
+        outcomes.iter().map(|outcome| outcome.report.fleet.as_ref().unwrap().total.cache_hit).sum::<f64>()
+            / 3.0
+    };
+    let (one, four) = (hit(APART), hit(&format!("{APART}gateways: [{{count: 4}}]\n")));
+    assert!(four > 0.75 * one, "{four} of {one}");
+}
+
+#[test]
+fn a_region_that_dies_costs_no_new_request_fills_nobody_and_is_not_run_over_when_it_returns() {
+    let scenario = plimsoll_workload::scenario::Shipped::named("region-outage").unwrap();
+    let policies = "expected_cost, power_of_two, least_in_flight, round_robin";
+    let text = scenario.text.replace(policies, "expected_cost").replace("seeds: 3", "seeds: 1");
+    let options = Options { threads: 2, every_token: false, records: true };
+    let outcomes = run_with(&text, &options);
+    let (calm, outage): (Vec<&Outcome>, Vec<&Outcome>) =
+        outcomes.iter().partition(|outcome| outcome.label == "calm");
+    assert_eq!((calm.len(), outage.len()), (1, 1));
+    for (calm, outage) in calm.iter().zip(outage) {
+        let new = || outage.records.iter().filter(|record| (120..180).contains(&record.due.as_secs()));
+        let (all, lost) = (new().count(), new().filter(|record| record.outcome != Ended::Ok).count());
+        assert!(lost as f64 <= 0.001 * all as f64, "{lost} of {all}");
+        let fleet = outage.report.fleet.as_ref().unwrap();
+        for backend in &fleet.backends {
+            assert!(
+                backend.preemptions == 0 && backend.peak_kv < 0.97,
+                "{}: {}",
+                backend.name,
+                backend.peak_kv
+            );
+        }
+        // Those that are back get no more in any five seconds than they got before.
+        let most = |seconds: std::ops::Range<u64>| -> u32 {
+            let mut sent = std::collections::BTreeMap::new();
+            for record in outage.records.iter().filter(|record| seconds.contains(&record.sent.as_secs())) {
+                *sent.entry((record.sent.as_secs() / 5, record.backend)).or_insert(0) += 1;
+            }
+            sent.into_values().max().unwrap()
+        };
+        let (before, returned) = (most(60..120), most(180..240));
+        assert!(f64::from(returned) < 1.3 * f64::from(before), "{returned} requests to one, {before} before");
+        let after = |outcome: &Outcome| -> f64 {
+            let late = outcome.records.iter().filter(|record| (180..240).contains(&record.due.as_secs()));
+            let mut ttft: Vec<f64> =
+                late.filter_map(|record| Some((record.first_token? - record.due).as_secs_f64())).collect();
+            ttft.sort_by(f64::total_cmp);
+            ttft[ttft.len() * 99 / 100]
+        };
+        assert!(after(outage) < 2.0 * after(calm), "{} {}", after(outage), after(calm));
+    }
 }

@@ -166,6 +166,14 @@ impl Scheduler {
         self.waiting.len()
     }
 
+    /// Tokens of prompts that are still to be computed, of those that wait and of those that run.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        let places = self.waiting.iter().chain(&self.running);
+        let states = places.map(|place| &self.sequences[place.slot as usize]);
+        states.filter(|state| !state.is_decoding()).map(|state| u64::from(state.pending())).sum()
+    }
+
     /// The memory and what it holds.
     #[must_use]
     pub fn kv(&self) -> &Kv {

@@ -102,6 +102,7 @@ pub(crate) fn note(head: &mut Head, name: &str, value: &[u8]) {
     const PASSED: &[&str] = &[
         "openai-processing-ms",
         "openai-version",
+        "x-plimsoll-backend",
         "x-ratelimit-limit-requests",
         "x-ratelimit-limit-tokens",
         "x-ratelimit-remaining-requests",

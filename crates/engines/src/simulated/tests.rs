@@ -73,6 +73,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         deadline: None,
         patience: None,
         forward: Vec::new(),
+        explain: false,
         received: Instant::ORIGIN,
     };
     Request { envelope, body: Bytes::from(body.to_string()) }

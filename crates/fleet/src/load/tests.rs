@@ -7,7 +7,7 @@ fn read(text: &str) -> Option<(&'static str, Report)> {
 }
 
 fn report(waiting: u32, running: u32, kv_used: Option<f32>) -> Report {
-    Report { waiting: Some(waiting), running: Some(running), kv_used }
+    Report { waiting: Some(waiting), running: Some(running), kv_used, unread_tokens: None }
 }
 
 /// From `/metrics` of vLLM 0.32 under 48 concurrent requests.
@@ -40,7 +40,7 @@ llamacpp:n_busy_slots_per_decode 3.53884
 fn what_vllm_says_is_understood() {
     assert_eq!(read(VLLM), Some(("vllm", report(32, 16, Some(0.008_058_608_5)))));
     let older = "vllm:num_requests_running 1\nvllm:gpu_cache_usage_perc 0.5\n";
-    assert_eq!(read(older).unwrap().1, Report { running: Some(1), kv_used: Some(0.5), waiting: None });
+    assert_eq!(read(older).unwrap().1, Report { running: Some(1), kv_used: Some(0.5), ..Report::default() });
 }
 
 #[test]

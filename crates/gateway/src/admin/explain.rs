@@ -8,6 +8,7 @@ use plimsoll_types::Instant;
 use serde_json::{Value, json};
 
 use super::{json_of, text};
+use crate::explain::components;
 use crate::house::House;
 
 /// What a request would cost at each backend of a model's pool now, the cheapest first.
@@ -49,26 +50,12 @@ pub(super) fn answer(house: &House, query: &str) -> Response<Full<Bytes>> {
 
 /// What a request would cost at a backend, by component.
 fn costs(backend: &Backend, cost: &Cost, room: bool, now: Instant) -> Value {
-    let millis = |seconds: f32| f64::from((seconds * 1e6).round()) / 1e3;
-    json!({
-        "name": backend.spec.name,
-        "in_service": backend.service(now) == Service::Open,
-        "drained": backend.is_drained(),
-        "below_its_line": room,
-        "cost_ms": millis(cost.total()),
-        "expected_ttft_ms": millis(cost.ttft()),
-        "of_which_ms": {
-            "network": millis(cost.network),
-            "queue": millis(cost.queue),
-            "prefill": millis(cost.prefill),
-            "decode": millis(cost.decode),
-            "recompute": millis(cost.recompute),
-            "crowding": millis(cost.crowding),
-            "memory": millis(cost.memory),
-            "money": millis(cost.money),
-        },
-        "times": cost.times,
-    })
+    let mut told = components(cost);
+    told.insert("name".into(), json!(backend.spec.name));
+    told.insert("in_service".into(), json!(backend.service(now) == Service::Open));
+    told.insert("drained".into(), json!(backend.is_drained()));
+    told.insert("below_its_line".into(), json!(room));
+    told.into()
 }
 
 /// What somebody wants explained.

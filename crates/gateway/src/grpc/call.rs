@@ -53,6 +53,7 @@ pub(super) fn request(
         deadline: metadata.deadline.into_iter().chain(own).min(),
         patience: None,
         forward: metadata.head.forward,
+        explain: false,
         received: core.clock.now(),
     };
     Ok(Request { envelope, body })

@@ -198,6 +198,7 @@ impl House {
             deadline: None,
             patience: None,
             forward: Vec::new(),
+            explain: false,
             received: self.clock.now(),
         };
         Request { envelope, body: Bytes::new() }

@@ -1,7 +1,7 @@
 //! What one backend has cached, as far as it can be known from here.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use plimsoll_types::Instant;
@@ -17,6 +17,8 @@ pub struct Cache {
     index: Arc<Index>,
     seat: u16,
     ring: Mutex<Ring>,
+    /// Whether what comes takes the place of something else.
+    full: AtomicBool,
 }
 
 /// Blocks in the order in which they came, the oldest in front: the face of the clock.
@@ -31,7 +33,7 @@ struct Ring {
 impl Cache {
     pub(super) fn new(index: Arc<Index>, seat: u16, blocks: usize) -> Self {
         let ring = Ring { hashes: VecDeque::with_capacity(blocks), room: blocks, owed: 0.0 };
-        Self { index, seat, ring: Mutex::new(ring) }
+        Self { index, seat, ring: Mutex::new(ring), full: AtomicBool::new(false) }
     }
 
     /// A prompt that begins with `blocks` was sent there. Gives how many of them were there before.
@@ -67,6 +69,7 @@ impl Cache {
     pub fn clear(&self) {
         let mut ring = locked(&self.ring);
         let room = ring.room;
+        self.full.store(false, Relaxed);
         let hashes = std::mem::replace(&mut ring.hashes, VecDeque::with_capacity(room));
         drop(ring);
         self.remove(hashes.as_slices().0);
@@ -101,6 +104,12 @@ impl Cache {
         self.evict_blocks(surplus);
     }
 
+    /// Whether what comes takes the place of something else.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
     /// Blocks that it is thought to have, and blocks that it has room for.
     #[must_use]
     pub fn held(&self) -> (usize, usize) {
@@ -112,6 +121,7 @@ impl Cache {
         let mut ring = locked(&self.ring);
         if ring.hashes.len() >= ring.room {
             self.evict_one(&mut ring);
+            self.full.store(true, Relaxed);
         }
         ring.hashes.push_back(hash);
     }

@@ -40,10 +40,9 @@ impl Requests {
     pub(super) fn new(asking: &Asking, trace: &Arc<Trace>, keys: &TenantKeys) -> Self {
         let models = trace.models.iter().map(|name| Text::from(asking.model.as_deref().unwrap_or(name)));
         let fields = |tenant: &String| -> Forward {
-            keys.of(tenant)
-                .map(|key| ("authorization", Text::from(format!("Bearer {key}"))))
-                .into_iter()
-                .collect()
+            let key = keys.of(tenant).map(|key| ("authorization", Text::from(format!("Bearer {key}"))));
+            // A gateway that may tell says who answered; others do not know the field.
+            key.into_iter().chain([("x-plimsoll-explain", Text::from_static("backend"))]).collect()
         };
         let kind = match asking.form {
             Form::Chat => Kind::Chat,
@@ -86,6 +85,7 @@ impl Requests {
             deadline: None,
             patience: None,
             forward: self.fields[usize::from(arrival.tenant)].clone(),
+            explain: false,
             received: Instant::ORIGIN,
         };
         Request { envelope, body: self.write(number, arrival) }

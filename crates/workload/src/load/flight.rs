@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use plimsoll_engines::{Answer, Call, Engine, Failure};
-use plimsoll_types::{Chunk, Clock, Instant, Peeked, Request, Sleep};
+use plimsoll_types::{Chunk, Clock, Instant, Peeked, Request, Sleep, Text};
 
 use super::keys::TenantKeys;
 use super::log::{Gap, Log, Seen};
@@ -40,6 +40,8 @@ pub(super) struct Core {
 pub(super) struct Flight {
     core: Rc<Core>,
     seen: Seen,
+    /// Who answered, where the endpoint tells.
+    backend: Option<Text>,
     last_token: Instant,
     gaps: Vec<Gap>,
 }
@@ -66,7 +68,7 @@ impl Flight {
             cached_tokens: 0,
             output_tokens: 0,
         };
-        let mut flight = Self { core, seen, last_token: sent, gaps: Vec::new() };
+        let mut flight = Self { core, seen, backend: None, last_token: sent, gaps: Vec::new() };
         let outcome = flight.follow(&request).await;
         flight.seen.outcome = outcome;
     }
@@ -77,7 +79,11 @@ impl Flight {
         let head = match within(&mut late, |cx| answer.poll_head(cx)).await {
             None => return Outcome::Timeout,
             Some(Err(failure)) => return self.failed(failure, Outcome::Failed),
-            Some(Ok(head)) => head,
+            Some(Ok(mut head)) => {
+                let backend = head.fields.iter().position(|(name, _)| *name == "x-plimsoll-backend");
+                self.backend = backend.map(|at| head.fields.swap_remove(at).1);
+                head
+            }
         };
         if !(200..300).contains(&head.status) {
             return self.refused(head.status, answer.as_mut(), &mut late).await;
@@ -167,7 +173,7 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.seen.end = self.core.clock.now();
         self.core.tally.ended(self.seen.outcome);
-        self.core.log.write(&self.seen, &self.gaps);
+        self.core.log.write((&self.seen, self.backend.as_deref()), &self.gaps);
     }
 }
 

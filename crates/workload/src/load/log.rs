@@ -10,6 +10,9 @@ use super::timeline::Timeline;
 use crate::report::{Outcome, Record, Recorder};
 use crate::trace::Arrival;
 
+/// Backends of an endpoint that are told apart in the most.
+const BACKENDS: usize = 4_096;
+
 /// What is known of a run so far. It is written to once for each request, when that has ended.
 pub(super) struct Log {
     timeline: Timeline,
@@ -20,6 +23,8 @@ pub(super) struct Log {
 pub(super) struct Kept {
     pub(super) recorder: Recorder,
     pub(super) faults: Faults,
+    /// The backends that answered, as far as the endpoint tells, in the order in which they were first seen.
+    pub(super) backends: Vec<String>,
     /// Requests of the warm-up, which are in no figure.
     pub(super) warm_up: u64,
 }
@@ -47,14 +52,31 @@ pub(super) struct Gap {
     pub(super) tokens: u32,
 }
 
+impl Kept {
+    /// The number of a backend, which it has from now on; none where an endpoint has told of too many.
+    fn number(&mut self, name: &str) -> Option<u16> {
+        let known = self.backends.iter().position(|backend| backend == name);
+        if known.is_none() && self.backends.len() < BACKENDS {
+            self.backends.push(name.to_owned());
+            return Some(self.backends.len() as u16 - 1);
+        }
+        known.map(|number| number as u16)
+    }
+}
+
 impl Log {
     pub(super) fn new(timeline: Timeline, duration: Duration) -> Self {
-        let kept = Kept { recorder: Recorder::new(duration), faults: Faults::default(), warm_up: 0 };
+        let kept = Kept {
+            recorder: Recorder::new(duration),
+            faults: Faults::default(),
+            backends: Vec::new(),
+            warm_up: 0,
+        };
         Self { timeline, kept: Mutex::new(kept) }
     }
 
-    /// Writes down a request that has ended.
-    pub(super) fn write(&self, seen: &Seen, gaps: &[Gap]) {
+    /// Writes down a request that has ended, and who answered it.
+    pub(super) fn write(&self, (seen, backend): (&Seen, Option<&str>), gaps: &[Gap]) {
         let mut kept = self.kept.lock().expect("nobody panics here");
         let Some(due) = self.timeline.reported(seen.due) else {
             kept.warm_up += 1;
@@ -68,6 +90,7 @@ impl Log {
                 kept.recorder.gaps(when, Duration::ZERO, u64::from(gap.tokens - 1));
             }
         }
+        let backend = backend.and_then(|name| kept.number(name));
         kept.recorder.record(&Record {
             request: seen.request,
             due,
@@ -81,7 +104,7 @@ impl Log {
             model: seen.arrival.model,
             tenant: seen.arrival.tenant,
             region: seen.arrival.region,
-            backend: None,
+            backend,
         });
     }
 

@@ -124,7 +124,7 @@ impl Run {
         }
         let log = Arc::into_inner(self.log).expect("the threads that shared it have ended");
         let stopped = self.stop.borrow().map(|at| self.timeline.reported(at).unwrap_or_default());
-        let Kept { mut recorder, faults, warm_up } = log.into_kept();
+        let Kept { mut recorder, faults, backends, warm_up } = log.into_kept();
         if let Some(at) = stopped {
             recorder.stop(at);
         }
@@ -134,7 +134,7 @@ impl Run {
         }
         notes.extend(verdict::of(recorder.records(), busiest, self.plan.max_in_flight));
         notes.extend(faults.lines());
-        Ok((recorder, about(&self.plan, notes)))
+        Ok((recorder, About { backends, ..about(&self.plan, notes) }))
     }
 }
 

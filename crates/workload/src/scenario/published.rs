@@ -1,6 +1,6 @@
 use plimsoll_types::{Key, Keys, Section};
 
-use crate::report::{Report, Spread};
+use crate::report::Report;
 
 /// Figures that others have published of the same experiment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +25,9 @@ pub struct Row {
     /// The figure, in seconds.
     pub seconds: f64,
 }
+
+/// What may have been measured.
+const MEASURED: &[&str] = &["ttft_mean", "ttft_p90", "e2e_mean"];
 
 impl Published {
     /// The published rows beside ours: the mean over seeds, and each row's ratio to the first of its column, which is
@@ -59,10 +62,12 @@ impl Published {
     }
 
     fn mean<'a>(&self, reports: impl Iterator<Item = &'a Report>) -> Option<f64> {
-        let spread = |report: &Report| -> Spread {
-            if self.metric == "e2e_mean" { report.total.e2e } else { report.total.ttft }
+        let figure = |report: &Report| match self.metric.as_str() {
+            "e2e_mean" => report.total.e2e.mean,
+            "ttft_p90" => report.total.ttft.p90,
+            _ => report.total.ttft.mean,
         };
-        let means: Vec<f64> = reports.map(|report| spread(report).mean).collect();
+        let means: Vec<f64> = reports.map(figure).collect();
         (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
     }
 }
@@ -70,12 +75,12 @@ impl Published {
 impl Section for Published {
     fn keys(&mut self, keys: &mut dyn Keys) {
         keys.text(Key::new("source", "Where."), &mut self.source);
-        let key = Key::new("metric", "What was measured: `ttft_mean` or `e2e_mean`.");
+        let key = Key::new("metric", "What was measured: `ttft_mean`, `ttft_p90` or `e2e_mean`.");
         keys.text(key, &mut self.metric);
         keys.list(Key::new("rows", "The figures, each beside one of our policies."), &mut self.rows);
         keys.text(Key::new("note", "A word on where the two must differ."), &mut self.note);
-        if !self.rows.is_empty() && !["ttft_mean", "e2e_mean"].contains(&self.metric.as_str()) {
-            keys.wrong("metric", "must be ttft_mean or e2e_mean".into());
+        if !self.rows.is_empty() && !MEASURED.contains(&self.metric.as_str()) {
+            keys.wrong("metric", format!("is not one of {}", MEASURED.join(", ")));
         }
     }
 }

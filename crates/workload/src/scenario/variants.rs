@@ -9,11 +9,24 @@ pub struct Variant {
     pub faults: bool,
     /// Whether committed backends are committed; if not, they are paid for on demand.
     pub commitments: bool,
+    /// Whether gateways send to all regions, or each to the backends of its own: one of [`BORDERS`].
+    pub borders: &'static str,
+}
+
+/// What borders between regions may be.
+const BORDERS: &[&str] = &["open", "closed"];
+
+impl Variant {
+    /// Whether a gateway sends to the backends of its own region only.
+    #[must_use]
+    pub fn closes_borders(&self) -> bool {
+        self.borders == BORDERS[1]
+    }
 }
 
 impl Default for Variant {
     fn default() -> Self {
-        Self { name: String::new(), faults: true, commitments: true }
+        Self { name: String::new(), faults: true, commitments: true, borders: BORDERS[0] }
     }
 }
 
@@ -24,6 +37,11 @@ impl Section for Variant {
         let key =
             Key::new("commitments", "Whether committed backends are; if not, they are paid for on demand.");
         keys.flag(key, &mut self.commitments);
+        let key = Key::new(
+            "borders",
+            "Whether gateways send to the backends of all regions (`open`), or of their own only (`closed`).",
+        );
+        keys.choice(key, BORDERS, &mut self.borders);
         if self.name.is_empty() {
             keys.wrong("name", "is missing".into());
         }

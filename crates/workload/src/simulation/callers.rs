@@ -17,6 +17,8 @@ pub(super) struct Front {
     pub(super) pipeline: Rc<Pipeline>,
     /// For each region of the trace, the way to this gateway, one way.
     pub(super) ways: Vec<Duration>,
+    /// Which of all backends its own are, in the order of its fleet.
+    pub(super) backends: Vec<usize>,
 }
 
 /// What callers share.
@@ -75,7 +77,7 @@ impl Callers {
             backend: None,
         };
         match self.fronts[front].pipeline.serve(request).await {
-            Ok(response) => self.read(response.body, way, &mut record).await,
+            Ok(response) => self.read(response.body, (&self.fronts[front], way), &mut record).await,
             Err(error) => record.outcome = outcome(&error, false),
         }
         record.end = self.clock.now() + way - Instant::ORIGIN;
@@ -83,7 +85,7 @@ impl Callers {
     }
 
     /// Reads an answer to its end; what comes is seen one way later.
-    async fn read(&self, mut body: TokenStream, way: Duration, record: &mut Record) {
+    async fn read(&self, mut body: TokenStream, (front, way): (&Front, Duration), record: &mut Record) {
         let mut last = Instant::ORIGIN;
         while let Some(flow) = poll_fn(|cx| body.poll_next(cx)).await {
             match flow {
@@ -106,7 +108,7 @@ impl Callers {
             let seen = body.seen();
             record.output_tokens = seen.token_events;
             record.cached_tokens = seen.usage.map_or(0, |usage| usage.cached);
-            record.backend = Some(backend.slot as u16);
+            record.backend = Some(front.backends[backend.slot] as u16);
         }
     }
 }

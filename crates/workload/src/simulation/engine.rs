@@ -79,7 +79,10 @@ impl StationAnswer {
             block_tokens: self.requests.trace().block_tokens,
         };
         match self.station.enter(prompt, self.gateway) {
-            Ok(seat) => Way::At(seat),
+            Ok(seat) => {
+                self.station.remember(self.request, self.gateway);
+                Way::At(seat)
+            }
             Err(_) => back(Some(TOO_LONG)),
         }
     }

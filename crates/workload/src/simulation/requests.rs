@@ -59,13 +59,14 @@ impl Requests {
             deadline: None,
             patience: None,
             forward: Vec::new(),
+            explain: false,
             received: now,
         };
         Request { envelope, body: self.numbers.slice(index * 8..index * 8 + 8) }
     }
 
     /// What its prompt begins with, in blocks as large as those that gateways hash.
-    fn blocks(&self, arrival: &Arrival) -> Blocks {
+    pub(super) fn blocks(&self, arrival: &Arrival) -> Blocks {
         let (size, gateway) = (u64::from(self.trace.block_tokens).max(1), BLOCK_TOKENS);
         let ids = self.trace.blocks_of(arrival);
         let bytes = arrival.prompt_tokens.saturating_mul(BYTES_PER_TOKEN);

@@ -37,6 +37,8 @@ pub(super) struct Build {
     /// How often an answer's tokens are told, where each by itself would change no statistic; the first and the last are
     /// always told at once.
     pub(super) coalesce: Option<Duration>,
+    /// Whether it tells gateways what others have sent.
+    pub(super) tells: bool,
 }
 
 /// One backend.
@@ -60,6 +62,8 @@ pub(super) struct Station {
     batches: RefCell<Vec<Vec<Delivery>>>,
     gaps: Rc<Gaps>,
     requests: Cell<u64>,
+    /// For each gateway, the requests of others that came since it was told; for none where it tells nobody.
+    news: RefCell<Vec<Vec<usize>>>,
 }
 
 /// A prompt as a station sees it.
@@ -93,6 +97,7 @@ impl Station {
             batches: RefCell::new(build.ways.iter().map(|_| Vec::new()).collect()),
             gaps,
             requests: Cell::new(0),
+            news: RefCell::new(build.ways.iter().filter(|_| build.tells).map(|_| Vec::new()).collect()),
         })
     }
 
@@ -120,8 +125,21 @@ impl Station {
         self.reachable.get().then(|| Report {
             waiting: Some(small(scheduler.waiting())),
             running: Some(small(scheduler.running())),
+            unread_tokens: Some(scheduler.unread()),
             kv_used: Some((kv.capacity() - kv.free()) as f32 / kv.capacity() as f32),
         })
+    }
+
+    /// Notes for the other gateways that `request` came from `gateway`.
+    pub(super) fn remember(&self, request: usize, gateway: usize) {
+        let mut news = self.news.borrow_mut();
+        let others = news.iter_mut().enumerate().filter(|(other, _)| *other != gateway);
+        others.for_each(|(_, news)| news.push(request));
+    }
+
+    /// The requests of others that came since `gateway` last asked.
+    pub(super) fn news(&self, gateway: usize) -> Vec<usize> {
+        self.news.borrow_mut().get_mut(gateway).map(std::mem::take).unwrap_or_default()
     }
 
     /// Whether it can be reached.

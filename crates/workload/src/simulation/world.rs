@@ -73,14 +73,18 @@ impl World<'_> {
                 let struck = faults::struck(fault, &groups, &members, &stations);
                 tokio::task::spawn_local(faults::strike(fault.clone(), struck, face.clone()));
             }
-            let front = |(index, gateway): (usize, &String)| Front {
-                pipeline: self.pipeline(index, &specs, &stations, &requests, &face),
-                ways: self
-                    .trace
-                    .regions
-                    .iter()
-                    .map(|region| self.way(region, gateway).unwrap_or_default())
-                    .collect(),
+            let front = |(index, gateway): (usize, &String)| {
+                let backends: Vec<usize> = (0..members.len())
+                    .filter(|backend| self.reaches(gateway, &groups[members[*backend].group]))
+                    .collect();
+                let reached = |backend: &usize| (specs[*backend].clone(), Rc::clone(&stations[*backend]));
+                let world = backends.iter().map(reached).unzip();
+                let way = |region: &String| self.way(region, gateway).unwrap_or_default();
+                Front {
+                    pipeline: self.pipeline(index, world, &requests, &face),
+                    ways: self.trace.regions.iter().map(way).collect(),
+                    backends,
+                }
             };
             let callers = Rc::new(Callers {
                 requests: Rc::clone(&requests),
@@ -104,24 +108,25 @@ impl World<'_> {
     fn pipeline(
         &self,
         index: usize,
-        specs: &[BackendSpec],
-        stations: &[Rc<Station>],
+        (specs, stations): (Vec<BackendSpec>, Vec<Rc<Station>>),
         requests: &Rc<Requests>,
         clock: &Face,
     ) -> Rc<Pipeline> {
         let routing = plimsoll_routing::Config { policy: self.policy, ..self.scenario.routing.clone() };
         // What this gateway is told: how far each backend is from here.
         let told = specs
-            .iter()
-            .zip(stations)
-            .map(|(spec, station)| BackendSpec { round_trip: Some(2 * station.way(index)), ..spec.clone() });
+            .into_iter()
+            .zip(&stations)
+            .map(|(spec, station)| BackendSpec { round_trip: Some(2 * station.way(index)), ..spec });
         let fleet = Fleet::new(told.collect(), routing, None);
         let shared = Shared::new(Snapshot::new(fleet, self.scenario.pipeline.clone()));
         if !self.scenario.reports.is_zero() {
+            let caches = self.scenario.tell_caches.then(|| Rc::clone(requests));
             let every = (self.scenario.reports, clock.clone());
-            tokio::task::spawn_local(reports::tell(Arc::clone(&shared), stations.to_vec(), index, every));
+            let told = reports::Told { shared: Arc::clone(&shared), gateway: index, caches };
+            tokio::task::spawn_local(told.tell(stations.clone(), every));
         }
-        let (stations, requests, own) = (stations.to_vec(), Rc::clone(requests), clock.clone());
+        let (requests, own) = (Rc::clone(requests), clock.clone());
         let make = Box::new(move |backend: &Backend| -> Rc<dyn Engine> {
             // A fleet that is never replaced gives its slots in the order of its specs.
             let station = Rc::clone(&stations[backend.slot]);
@@ -168,6 +173,7 @@ impl World<'_> {
             prefix_cache: group.prefix_cache,
             ways: ways.collect(),
             coalesce: self.coalesce,
+            tells: self.scenario.tell_caches,
         }
     }
 
@@ -198,6 +204,11 @@ impl World<'_> {
         let one = [Gateway::default()];
         let gateways = if self.scenario.gateways.is_empty() { &one[..] } else { &self.scenario.gateways };
         gateways.iter().flat_map(|gateway| (0..gateway.count).map(|_| gateway.region.clone())).collect()
+    }
+
+    /// Whether a gateway in a region sends to the backends of `group`.
+    fn reaches(&self, gateway: &str, group: &Group) -> bool {
+        !self.variant.closes_borders() || group.place() == gateway
     }
 
     /// The way between two regions, one way; `None` where it is not known.
