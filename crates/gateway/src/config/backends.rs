@@ -9,7 +9,7 @@ use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
 
 /// One backend, as it stands in the file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BackendConfig {
     /// Its name.
     pub name: String,
@@ -83,7 +83,7 @@ fn is_path(text: &str) -> bool {
 }
 
 /// Text that is not shown.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 struct Secret(String);
 
 impl fmt::Debug for Secret {
