@@ -12,12 +12,16 @@
 
 mod answer;
 mod frame;
+mod loads;
 mod method;
 mod models;
 mod outbox;
 mod status;
+mod transfer;
+mod unary;
 
 pub use frame::{Frames, Message, PREFIX, TooLong, put_frame};
+pub use loads::Loads;
 pub use method::{CALL_OPTIONS, METHODS, MODELS, Method, SERVICE};
 pub use outbox::Outbox;
 pub use status::{Code, Error, Status, is_binary};
@@ -85,13 +89,18 @@ pub struct Grpc {
 }
 
 impl Grpc {
-    fn send(
+    fn send(&self, path: &str, fields: Fields, message: &[u8], deadline: Option<Instant>) -> http2::Exchange {
+        let (request, pieces) = self.request(path, fields, message, deadline);
+        http2::Exchange::start(&self.connection, request, pieces)
+    }
+
+    fn request(
         &self,
         path: &str,
         mut fields: Fields,
         message: &[u8],
         deadline: Option<Instant>,
-    ) -> http2::Exchange {
+    ) -> (http::request::Builder, Pieces) {
         let mut frame = Vec::with_capacity(PREFIX + message.len());
         put_frame(&mut frame, message);
         let pieces = Pieces::from_iter([Bytes::from(frame)]);
@@ -108,7 +117,7 @@ impl Grpc {
             request = request.header(name, value);
         }
         let request = request.header("te", "trailers").header("content-type", "application/grpc");
-        http2::Exchange::start(&self.connection, request, pieces)
+        (request, pieces)
     }
 }
 

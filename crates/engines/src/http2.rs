@@ -20,7 +20,7 @@ use plimsoll_types::{Clock, Head};
 
 use crate::Failure;
 use crate::http1::note;
-use crate::io::Endpoint;
+use crate::io::{Endpoint, Io};
 use crate::outgoing::{Pieces, length};
 
 const LOST: Failure = Failure::Broken("the connection was lost");
@@ -37,6 +37,17 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(endpoint: Arc<Endpoint>, clock: Arc<dyn Clock>) -> Rc<Self> {
         Rc::new(Self { endpoint, clock, sender: RefCell::default() })
+    }
+
+    /// One over a connection that is there already.
+    pub(crate) async fn over(
+        endpoint: Arc<Endpoint>,
+        clock: Arc<dyn Clock>,
+        io: Io,
+    ) -> Result<Rc<Self>, Failure> {
+        let shared = Self::new(endpoint, clock);
+        shared.begin(io).await?;
+        Ok(shared)
     }
 
     async fn send(self: Rc<Self>, request: Request<Outgoing>) -> Result<Response<Incoming>, Failure> {
@@ -58,6 +69,11 @@ impl Shared {
             return Ok(sender);
         }
         let io = self.endpoint.connect(&*self.clock).await?;
+        self.begin(io).await
+    }
+
+    /// Speaks HTTP/2 over `io` from now on.
+    async fn begin(&self, io: Io) -> Result<SendRequest<Outgoing>, Failure> {
         let handshake = Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)

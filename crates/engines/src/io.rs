@@ -41,6 +41,23 @@ pub(crate) struct Io {
     _open: Option<OpenConnection>,
 }
 
+/// A connection that nobody has used.
+pub struct Connected {
+    pub(crate) io: Io,
+}
+
+impl Connected {
+    pub(crate) fn new(io: Io) -> Self {
+        Self { io }
+    }
+
+    /// How long the TCP handshake took: the network there and back, if neither side was busy.
+    #[must_use]
+    pub fn handshake(&self) -> Duration {
+        self.io.handshake
+    }
+}
+
 impl Endpoint {
     /// Connects.
     ///

@@ -32,5 +32,6 @@ pub mod transcode;
 
 pub use authorize::{Authorize, Bearer};
 pub use engine::{Answer, Call, Engine, Failure};
+pub use io::Connected;
 pub use refusal::refusal;
 pub use sse::data as sse_data;

@@ -9,7 +9,7 @@ pub use config::{Config, Invalid};
 pub(crate) use config::{address, fixed};
 pub use discover::Listing;
 pub(crate) use discover::names;
-pub use document::{Connected, Document};
+pub use document::Document;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -7,6 +7,8 @@
 //!                                └─ poll ── GET /metrics ──▶ Table ──▶ Report ─────────────────────────┴─▶ routing::Backend
 //! ```
 //!
+//! Over gRPC the questions are `grpc.health.v1` and the engine's `GetLoads`.
+//!
 //! No request waits for anything here, and nothing here knows requests. What is found is told to the backend's cells in
 //! `routing`, which ages it and does without where it is missing. Deciding is plain code ([`probe::Health`],
 //! [`load::Table`]); the rest is timers and sockets.
@@ -23,7 +25,9 @@ mod poll;
 pub mod probe;
 pub mod source;
 mod watch;
+mod way;
 
 pub use config::{Config, Names};
 pub use listen::Publisher;
 pub use watch::{List, Metrics, Watched, watch};
+pub use way::Way;

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_engines::{Failure, openai};
-use plimsoll_routing::Backend;
+use plimsoll_engines::grpc::Loads;
+use plimsoll_engines::{Failure, grpc, openai};
+use plimsoll_routing::{Backend, Report};
 use plimsoll_types::Clock;
 use rand::rngs::SmallRng;
 
@@ -13,6 +14,7 @@ use crate::Config;
 use crate::load::{Reading, Table};
 use crate::metrics::Polls;
 use crate::watch::{jittered, within};
+use crate::way::Asked;
 
 /// Bytes that metrics may have. vLLM's are 60 KB for one model.
 const LIMIT: usize = 4 << 20;
@@ -37,7 +39,7 @@ enum Outcome {
 /// Polls one backend for as long as it is polled itself.
 pub(crate) struct Poller {
     pub(crate) backend: Arc<Backend>,
-    pub(crate) engine: Rc<openai::OpenAi>,
+    pub(crate) asked: Asked,
     pub(crate) paths: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) table: Rc<Table>,
@@ -74,21 +76,53 @@ impl Poller {
     }
 
     async fn ask(&self, path: &str) -> Outcome {
-        let asked = self.engine.ask(path, LIMIT);
+        let asked = async {
+            match &self.asked {
+                Asked::Http(engine) => metrics_of(engine, path, &self.table).await,
+                Asked::Grpc(engine) => loads_of(engine, path).await,
+            }
+        };
         match within(&*self.clock, self.config.timeout, asked).await {
-            Some(Ok(document)) => outcome(document.status, &document.body, &self.table),
+            Some(Ok(outcome)) => outcome,
             Some(Err(Failure::Unreachable(_) | Failure::Broken(_))) | None => Outcome::Failed,
         }
     }
+}
+
+async fn metrics_of(engine: &openai::OpenAi, path: &str, table: &Table) -> Result<Outcome, Failure> {
+    let document = engine.ask(path, LIMIT).await?;
+    Ok(outcome(document.status, &document.body, table))
+}
+
+async fn loads_of(engine: &grpc::Grpc, method: &str) -> Result<Outcome, Failure> {
+    Ok(match engine.loads(method).await? {
+        Ok(loads) => Outcome::Ok(reading(method, &loads)),
+        Err(status) => refusal(status),
+    })
+}
+
+fn reading(method: &str, loads: &Loads) -> Reading {
+    let engine = Loads::METHODS.iter().find(|(_, known)| *known == method).map_or("grpc", |(name, _)| name);
+    let report = Report {
+        waiting: Some(loads.waiting),
+        running: Some(loads.running),
+        kv_used: loads.kv_used.map(|share| share as f32),
+        unread_tokens: None,
+    };
+    Reading { engine, report, rest: Duration::ZERO }
 }
 
 fn outcome(status: u16, body: &[u8], table: &Table) -> Outcome {
     match (status, std::str::from_utf8(body)) {
         (200, Ok(text)) => table.read(text).map_or(Outcome::Unknown, Outcome::Ok),
         (200, Err(_)) => Outcome::Unknown,
-        (300..=499 | 501, _) => Outcome::None,
-        _ => Outcome::Failed,
+        _ => refusal(status),
     }
+}
+
+/// What it means that it said this in the place of its load.
+fn refusal(status: u16) -> Outcome {
+    if matches!(status, 300..=499 | 501) { Outcome::None } else { Outcome::Failed }
 }
 
 /// When and where to ask next.

@@ -10,6 +10,8 @@
 //! | a connection, but no answer in time | the same, unless requests of this gateway are there: a long prefill may hold the answer back, and those requests have limits of their own |
 //! | a status of 500 and more, a reset, nonsense | one of `failures` in a row |
 //!
+//! Over gRPC `grpc.health.v1` is asked: what serves says 200, what does not 503, and who does not know the question 404.
+//!
 //! Tokens that came while the probe was waiting, or since the one before, are a better answer than any: then only a
 //! refusal counts. When tokens come from a backend that is taken for dead, its sentence is not renewed and ends by itself.
 //!
@@ -26,7 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_engines::{Failure, openai};
+use plimsoll_engines::Failure;
 use plimsoll_routing::Backend;
 use plimsoll_types::{Clock, Instant};
 use rand::rngs::SmallRng;
@@ -34,6 +36,7 @@ use rand::rngs::SmallRng;
 use crate::Config;
 use crate::metrics::Probes;
 use crate::watch::{jittered, within};
+use crate::way::Asked;
 
 /// How often a backend is asked that has no such path; between, connecting to it is the question. Endpoints that clouds
 /// manage have none as a rule, and count what they are asked.
@@ -42,7 +45,7 @@ const SELDOM: Duration = Duration::from_secs(60);
 /// Probes one backend for as long as it is polled.
 pub(crate) struct Prober {
     pub(crate) backend: Arc<Backend>,
-    pub(crate) engine: Rc<openai::OpenAi>,
+    pub(crate) asked: Asked,
     pub(crate) path: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Config,
@@ -106,7 +109,7 @@ impl Prober {
 
     async fn probe(&self, ask_at: &mut Instant) -> (Finding, Option<Duration>) {
         let limit = self.config.timeout;
-        let connected = match within(&*self.clock, limit, self.engine.connect()).await {
+        let connected = match within(&*self.clock, limit, self.asked.connect()).await {
             None => return (Finding::Unconnected, None),
             Some(Err(failure)) => return (found(failure), None),
             Some(Ok(connected)) => connected,
@@ -116,7 +119,7 @@ impl Prober {
         if now < *ask_at {
             return (Finding::Alive, Some(handshake));
         }
-        let asked = self.engine.status_over(connected, &self.path);
+        let asked = self.asked.health_over(connected, &self.path);
         let finding = match within(&*self.clock, limit, asked).await {
             None => Finding::Silent,
             Some(Err(failure)) => found(failure),

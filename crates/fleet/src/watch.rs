@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_engines::openai;
 use plimsoll_routing::Backend;
 use plimsoll_types::Clock;
 use rand::rngs::SmallRng;
@@ -13,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::Config;
+use crate::Way;
 use crate::listen::{Listener, Publisher};
 use crate::load::Table;
 use crate::poll::Poller;
@@ -27,8 +27,8 @@ pub struct Watched {
     /// What is told of it.
     pub backend: Arc<Backend>,
     /// How to reach it.
-    pub engine: Arc<openai::Backend>,
-    /// The path that says whether it is well; `None` where it is not to be asked.
+    pub way: Way,
+    /// The path that says whether it is well, for a [`Way`] that needs one; `None` where it is not to be asked.
     pub health: Option<String>,
     /// Where its metrics are; `None` where it is not to be asked.
     pub metrics: Option<Metrics>,
@@ -40,8 +40,8 @@ pub struct Watched {
 #[derive(Clone)]
 pub struct Metrics {
     /// How to reach them: another port, perhaps.
-    pub engine: Arc<openai::Backend>,
-    /// Paths where they may be, the likely one first; at least one.
+    pub way: Way,
+    /// Paths where they may be, or methods, the likely one first; at least one.
     pub paths: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ impl Watch {
         if let Some(path) = watched.health.clone().filter(|_| !config.probe.is_zero()) {
             let prober = Prober {
                 backend: Arc::clone(&watched.backend),
-                engine: watched.engine.engine(clock),
+                asked: watched.way.open(clock),
                 path,
                 clock: Arc::clone(clock),
                 config: config.clone(),
@@ -107,7 +107,7 @@ impl Watch {
         if let Some(metrics) = watched.metrics.as_ref().filter(|_| !config.poll.is_zero()) {
             let poller = Poller {
                 backend: Arc::clone(&watched.backend),
-                engine: metrics.engine.engine(clock),
+                asked: metrics.way.open(clock),
                 paths: metrics.paths.clone(),
                 clock: Arc::clone(clock),
                 table: Rc::clone(table),
@@ -125,14 +125,15 @@ impl Watch {
 
     /// Whether it watches this in this way already.
     fn is_of(&self, watched: &Watched, config: &Config) -> bool {
-        let metrics = |of: &Watched| {
-            of.metrics.as_ref().map(|metrics| (Arc::as_ptr(&metrics.engine), metrics.paths.clone()))
+        let same_metrics = match (&self.watched.metrics, &watched.metrics) {
+            (Some(these), Some(others)) => these.way.is(&others.way) && these.paths == others.paths,
+            (these, others) => these.is_none() && others.is_none(),
         };
         self.config == *config
-            && Arc::ptr_eq(&self.watched.engine, &watched.engine)
+            && self.watched.way.is(&watched.way)
             && self.watched.health == watched.health
             && self.watched.publisher == watched.publisher
-            && metrics(&self.watched) == metrics(watched)
+            && same_metrics
     }
 }
 

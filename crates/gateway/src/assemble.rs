@@ -28,6 +28,17 @@ pub(crate) struct Discovered {
     pub(crate) models: HashMap<(String, String), Vec<String>>,
     /// Addresses of hosts that stand for several backends.
     pub(crate) addresses: HashMap<String, Vec<IpAddr>>,
+    /// Backends that `backends_file` lists.
+    pub(crate) listed: Vec<BackendConfig>,
+}
+
+impl Discovered {
+    /// The backends of `config` and those of its file. One whose name the configuration has taken since is passed over.
+    pub(crate) fn all_of<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = &'a BackendConfig> {
+        let taken = |name: &str| config.backends.iter().any(|backend| backend.name == name);
+        let listed = self.listed.iter().filter(move |backend| !taken(&backend.name));
+        config.backends.iter().chain(listed)
+    }
 }
 
 /// Builds what `config` describes.
@@ -81,7 +92,7 @@ fn settings(
 ) -> Result<(Settings, Vec<BackendSpec>), String> {
     let mut engines = before.clone();
     let mut specs = Vec::new();
-    if config.backends.is_empty() {
+    if config.is_embedded() {
         for gpu in simulated::embedded(FLEET_SEED, epoch, config.embedded.time_scale as u32) {
             let spec = gpu.spec().clone();
             engines.simulated.entry(key(&spec)).or_insert(gpu);
@@ -89,7 +100,7 @@ fn settings(
         }
     }
     let backends: Vec<BackendConfig> =
-        config.backends.iter().flat_map(|backend| backend.members(&discovered.addresses)).collect();
+        discovered.all_of(&config).flat_map(|backend| backend.members(&discovered.addresses)).collect();
     for backend in &backends {
         let spec = spec_of(backend, discovered);
         let wrong = |invalid: openai::Invalid| format!("{}: {invalid}", backend.name);

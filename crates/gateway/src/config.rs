@@ -3,6 +3,7 @@
 mod backends;
 mod embedded;
 mod grpc;
+mod listed;
 mod overrides;
 mod reference;
 mod requests;
@@ -10,6 +11,7 @@ mod requests;
 pub use backends::{ApiKey, BackendConfig};
 pub use embedded::Embedded;
 pub use grpc::Grpc;
+pub(crate) use listed::read_listed;
 pub use overrides::Overrides;
 pub use plimsoll_yaml::Problem;
 pub use reference::reference;
@@ -51,6 +53,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The backends; none means the embedded fleet.
     pub backends: Vec<BackendConfig>,
+    /// A file with more of them; empty where there is none.
+    pub backends_file: String,
     /// How the embedded fleet is.
     pub embedded: Embedded,
     /// How backends are chosen.
@@ -88,6 +92,7 @@ impl Default for Config {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(300),
             backends: Vec::new(),
+            backends_file: String::new(),
             embedded: Embedded::default(),
             routing: plimsoll_routing::Config::default(),
             fleet: plimsoll_fleet::Config::default(),
@@ -141,6 +146,13 @@ impl Section for Config {
         keys.millis(key, 0..=86_400_000, &mut self.drain_timeout);
         let key = Key::new("backends", "The backends; none means the embedded fleet of simulated GPUs.");
         keys.list(key, &mut self.backends);
+        let key = Key::new(
+            "backends_file",
+            "A file with more `backends`, in the same form and with no other key. It is looked at every second: a backend that \
+             comes is asked for its models and serves, one that goes gets nothing new and ends what it has. A file that \
+             cannot stand changes nothing.",
+        );
+        keys.text(key, &mut self.backends_file);
         keys.section(Key::new("embedded", "The embedded fleet, where it serves."), &mut self.embedded);
         keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
         keys.section(Key::new("fleet", "How backends are watched: probes and load."), &mut self.fleet);
@@ -189,17 +201,20 @@ impl Config {
                 keys.wrong("explain_to", format!("no key is of the tenant {tenant:?}"));
             }
         }
-        for (index, backend) in self.backends.iter().enumerate() {
-            if self.backends[..index].iter().any(|other| other.name == backend.name) {
-                keys.wrong("backends", format!("two backends are named {:?}", backend.name));
-            }
-        }
+        check_names(&self.backends, keys);
         self.check_domains(keys);
+    }
+
+    /// Whether the embedded fleet serves.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.backends.is_empty() && self.backends_file.is_empty()
     }
 
     /// A domain that no backend is in is a slip of the pen, and what is said of it would be said of nobody.
     fn check_domains(&self, keys: &mut dyn Keys) {
-        if self.backends.is_empty() {
+        // Who is in the other file is not known yet.
+        if self.backends.is_empty() || !self.backends_file.is_empty() {
             return;
         }
         let names = |backend: &BackendConfig| domain_names(&backend.locality).collect::<Vec<_>>();
@@ -244,6 +259,14 @@ impl Config {
     /// Where that is not an address.
     pub fn admin_address(&self) -> Result<SocketAddr, String> {
         address(&self.admin)
+    }
+}
+
+fn check_names(backends: &[BackendConfig], keys: &mut dyn Keys) {
+    for (index, backend) in backends.iter().enumerate() {
+        if backends[..index].iter().any(|other| other.name == backend.name) {
+            keys.wrong("backends", format!("two backends are named {:?}", backend.name));
+        }
     }
 }
 

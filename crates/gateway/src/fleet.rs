@@ -6,8 +6,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 
-use plimsoll_engines::openai;
-use plimsoll_fleet::{List, Metrics, Watched, watch};
+use plimsoll_engines::grpc::Loads;
+use plimsoll_engines::{grpc, openai};
+use plimsoll_fleet::{List, Metrics, Watched, Way, watch};
 use plimsoll_pipeline::Snapshot;
 use plimsoll_routing::Backend;
 use tokio::sync::oneshot;
@@ -43,7 +44,7 @@ struct Fleet {
     house: Arc<House>,
     seen: Option<(Arc<Snapshot>, Arc<Settings>)>,
     /// How to ask for metrics that have an address of their own, by the backend's slot and that address.
-    elsewhere: HashMap<(usize, String), Arc<openai::Backend>>,
+    elsewhere: HashMap<(usize, String), Way>,
 }
 
 impl List for Fleet {
@@ -62,15 +63,16 @@ impl List for Fleet {
         let mut watched = Vec::new();
         for backend in backends {
             let key = (backend.spec.name.clone(), backend.spec.identity.clone());
-            let engine = settings.engines.openai.get(&key);
+            let http = || settings.engines.openai.get(&key).cloned().map(Way::Http);
+            let way = http().or_else(|| settings.engines.grpc.get(&key).cloned().map(Way::Grpc));
             // Engines of this process are not watched: they cannot die alone, and all that they do is known.
-            let (Some(engine), Some(said)) = (engine, by_name.get(key.0.as_str())) else { continue };
+            let (Some(way), Some(said)) = (way, by_name.get(key.0.as_str())) else { continue };
             watched.push(Watched {
                 backend: Arc::clone(backend),
-                engine: Arc::clone(engine),
                 health: Some(said.health.clone()).filter(|path| !path.is_empty()),
-                metrics: self.metrics(backend, engine, said),
+                metrics: self.metrics(backend, &way, said),
                 publisher: said.publisher(),
+                way,
             });
         }
         let config = settings.config.fleet.clone();
@@ -84,21 +86,26 @@ impl List for Fleet {
 }
 
 impl Fleet {
-    fn metrics(
-        &mut self,
-        backend: &Backend,
-        engine: &Arc<openai::Backend>,
-        said: &BackendConfig,
-    ) -> Option<Metrics> {
+    fn metrics(&mut self, backend: &Backend, way: &Way, said: &BackendConfig) -> Option<Metrics> {
         // That it can stand was found out when the configuration was read.
         let Some((config, path)) = said.metrics_elsewhere().ok()? else {
             let paths = said.metrics_paths();
-            return (!paths.is_empty()).then(|| Metrics { engine: Arc::clone(engine), paths });
+            return (!paths.is_empty()).then(|| Metrics { way: way.clone(), paths });
         };
-        let engine = match self.elsewhere.entry((backend.slot, said.metrics.clone())) {
-            Entry::Occupied(known) => Arc::clone(known.get()),
-            Entry::Vacant(vacant) => Arc::clone(vacant.insert(openai::Backend::new(&config).ok()?)),
+        let way = match self.elsewhere.entry((backend.slot, said.metrics.clone())) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(vacant) => vacant.insert(way_to(&config)?).clone(),
         };
-        Some(Metrics { engine, paths: vec![path] })
+        let methods = || Loads::METHODS.iter().map(|(_, method)| (*method).to_owned()).collect();
+        let paths = if matches!(way, Way::Grpc(_)) { methods() } else { vec![path] };
+        Some(Metrics { way, paths })
+    }
+}
+
+fn way_to(config: &openai::Config) -> Option<Way> {
+    if config.url.starts_with("grpc") {
+        grpc::Backend::new(config).ok().map(Way::Grpc)
+    } else {
+        openai::Backend::new(config).ok().map(Way::Http)
     }
 }

@@ -29,7 +29,7 @@ use crate::discovery::{self, Found};
 use crate::fleet;
 use crate::house::House;
 use crate::reload::Reloader;
-use crate::sources::Hosts;
+use crate::sources::Sources;
 
 /// Where a configuration came from.
 #[derive(Debug, Clone)]
@@ -99,9 +99,9 @@ async fn control(
     }
     let _watching = fleet::start(&house);
     let found = Found::default();
-    let mut hosts = Hosts::new(&house, &found);
-    hosts.look().await;
-    tokio::task::spawn_local(hosts.keep_looking());
+    let mut sources = Sources::new(&house, &found);
+    sources.look().await;
+    tokio::task::spawn_local(sources.keep_looking());
     discovery::ask(&house, &found).await;
     tokio::task::spawn_local(discovery::keep_asking(Arc::clone(&house), Found::clone(&found)));
     let signals = |kind| signal(kind).map_err(|error| cannot("signals", error));

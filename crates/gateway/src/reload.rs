@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_fleet::source::settled;
 use plimsoll_telemetry::catalog;
 use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
@@ -15,10 +16,6 @@ use crate::house::House;
 
 /// How often the file is looked at. Kubernetes replaces a mounted file by moving a link, which no watch on the file sees.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long a changed file must stay as it is: half of a file that somebody is writing may well be a good one, without
-/// the keys or the backends that stand in its other half.
-const SETTLED: Duration = Duration::from_millis(100);
-
 /// A file and what it said last.
 pub(crate) struct Reloader {
     house: Arc<House>,
@@ -50,7 +47,7 @@ impl Reloader {
         if !asked && self.read().is_ok_and(|text| text == self.last) {
             return;
         }
-        match self.settled().await {
+        match settled(&self.file, &*self.house.clock).await {
             Ok(text) if text == self.last && !asked => return,
             Ok(text) => self.last = text,
             Err(error) if asked => return self.refused(&[error]),
@@ -69,22 +66,9 @@ impl Reloader {
         std::fs::read_to_string(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))
     }
 
-    /// What the file says once it has stopped changing.
-    async fn settled(&self) -> Result<String, String> {
-        let mut before = self.read();
-        loop {
-            self.house.clock.sleep_until(self.house.clock.now() + SETTLED).await;
-            let now = self.read();
-            if now == before {
-                return now;
-            }
-            before = now;
-        }
-    }
-
     fn apply(&self, config: Config) {
         let running = self.house.settings.load_full();
-        if config.backends.is_empty() && !running.config.backends.is_empty() {
+        if config.is_embedded() && !running.config.is_embedded() {
             // An empty file is a good one at the start; later it is somebody's mistake, and callers would be told filler.
             let why = "no backends are left; the embedded fleet takes over at a restart only";
             return self.refused(&[format!("{}: {why}", self.file.display())]);
@@ -138,7 +122,7 @@ mod tests {
 
         write(half);
         let rest = async {
-            clock.sleep_until(clock.now() + SETTLED / 2).await;
+            clock.sleep_until(clock.now() + Duration::from_millis(50)).await;
             write(&whole.replace("name: a", "name: b"));
         };
         tokio::join!(reloader.look(true), rest);

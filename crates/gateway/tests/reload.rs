@@ -176,3 +176,37 @@ async fn a_gateway_without_a_file_says_that_it_has_none() {
     assert_eq!(gateway.admin("POST", "/reload").await.status, 409);
     assert_eq!(gateway.admin("GET", "/reload").await.status, 405);
 }
+
+#[tokio::test]
+async fn backends_of_a_file_come_and_go_without_a_reload_and_a_broken_file_changes_nothing() {
+    let (mut first, mut second) = (Backends::start(1).await, Backends::start(1).await);
+    let model = format!("listed-{}", unique());
+    let list = file("fleet.yaml", &first.yaml(&model));
+    let write = |text: &str| std::fs::rename(file("next.yaml", text), &list).unwrap();
+    let yaml = format!("backends_file: {}\n", list.display());
+    let gateway = Gateway::start(&model, &yaml, None).await;
+    let mut running = gateway.stream().await;
+    let mut call = first.next().await;
+    call.begin_with("once").await;
+    running.begun().await;
+    running.token().await;
+
+    let refused = async || gateway.metric("plimsoll_config_reloads_total", &[("outcome", "refused")]).await;
+    let before = refused().await;
+    write("backends: [{name: x, url: \"ftp://h\"}]\n");
+    eventually("the refusal", async || refused().await > before).await;
+    has_backend(&gateway, &first.names[0]).await;
+
+    write(&second.yaml(&model));
+    has_backend(&gateway, &second.names[0]).await;
+    assert_eq!(gateway.fleet().await["backends"].as_array().unwrap().len(), 1);
+    let mut newcomer = gateway.send_chat(json!({})).await;
+    second.next().await.say("I am new").await;
+    assert_eq!(newcomer.answer().await.content(), "I am new");
+
+    call.token("upon").await;
+    assert_eq!(running.token().await, "upon", "what runs at a backend that left is finished");
+    call.finish().await;
+    assert_eq!(running.rest().await.last().unwrap(), "data: [DONE]");
+    assert!(first.are_idle());
+}

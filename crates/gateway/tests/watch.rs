@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::stage::{Backends, Gateway, Health, eventually};
+use crate::stage::{Backends, Gateway, Health, eventually, grpc_server, unique};
 
 const EVERY: &str = "fleet: {poll_ms: 50, probe_ms: 200}\n";
 
@@ -162,4 +162,47 @@ async fn each_address_of_a_host_is_a_backend_where_that_is_wanted() {
     let fleet = gateway.fleet().await;
     let names: Vec<_> = fleet["backends"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
     assert!(names.contains(&json!(format!("{name}/127.0.0.1"))), "{names:?}");
+}
+
+/// A gateway before one backend that speaks gRPC at `address`, with more keys.
+async fn before_grpc(address: std::net::SocketAddr, model: &str, more: &str) -> Gateway {
+    let name = format!("grpc-{}", unique());
+    let url = format!("grpc://{address}");
+    let yaml = format!("backends: [{{name: {name}, url: \"{url}\", models: [{model}]{more}}}]\n{EVERY}");
+    Gateway::start(model, &yaml, None).await
+}
+
+#[tokio::test]
+async fn a_gateway_behind_grpc_is_out_while_it_says_that_it_does_not_serve_and_when_nobody_listens() {
+    let mut backends = Backends::start(1).await;
+    let inner = Gateway::configured(&backends, EVERY).await;
+    let outer = before_grpc(inner.address, &inner.model, "").await;
+    let name = outer.backend(0).await["name"].as_str().unwrap().to_owned();
+    let probes = async |outcome: &str| {
+        outer.metric("plimsoll_probes_total", &[("backend", name.as_str()), ("outcome", outcome)]).await
+    };
+    eventually("a probe", async || probes("alive").await > 0.0).await;
+    backends.close(0).await;
+    eventually("the ejection", async || outer.backend(0).await["service"] == "ejected").await;
+    assert!(probes("failed").await >= 3.0, "once may be a mistake");
+    backends.open(0);
+    eventually("its return", async || outer.backend(0).await["service"] == "in_service").await;
+    drop(inner);
+    eventually("a refusal", async || probes("refused").await > 0.0).await;
+    eventually("the ejection", async || outer.backend(0).await["service"] == "ejected").await;
+    assert!(outer.backend(0).await["round_trip_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn an_engine_says_over_grpc_how_loaded_it_is_and_one_that_knows_no_health_is_alive() {
+    // Two ranks: 3 and 4 run, 2 wait, and a quarter of the memory of one is in use.
+    const LOADS: &[u8] = b"\x22\x0d\x10\x03\x18\x02\x39\0\0\0\0\0\0\xd0\x3f\x22\x02\x10\x04";
+    let engine = grpc_server(&[("/sglang.grpc.scheduler.SglangScheduler/GetLoads", LOADS)]).await;
+    let gateway = before_grpc(engine, "m", &format!(", metrics: \"grpc://{engine}\"")).await;
+    let others = json!({"waiting": 2.0, "running": 7.0, "kv_used": 0.25});
+    eventually("its load", async || gateway.backend(0).await["others"] == others).await;
+    let name = gateway.backend(0).await["name"].as_str().unwrap().to_owned();
+    let alive = [("backend", name.as_str()), ("outcome", "alive")];
+    eventually("a probe", async || gateway.metric("plimsoll_probes_total", &alive).await > 0.0).await;
+    assert_eq!(gateway.backend(0).await["service"], "in_service");
 }

@@ -14,7 +14,7 @@ pub(crate) fn print(config: &Config, house: &House) {
     eprintln!("\n  callers    {scheme}://{listen}   (OpenAI's API under /v1)");
     eprintln!("  operators  http://{admin}   (/metrics /readyz /fleet)");
     eprintln!("  models     {models}");
-    if config.backends.is_empty() {
+    if config.is_embedded() {
         eprintln!(
             "  backends   {} simulated GPUs in this process: nothing is computed, only timed",
             backends.len()

@@ -4,17 +4,14 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use plimsoll_types::{Chunk, Head, Kind, Peeked, Text};
 
+use super::transfer::{CUT, Came, MALFORMED, Transfer, next};
 use super::{Code, Error, Frames, MAX_MESSAGE, Method, Outbox, Status};
 use crate::transcode::to_json;
 use crate::{Answer, Failure, event, http2};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
-const TOO_LONG: Failure = Failure::Broken("a message of the answer is too long");
-const MALFORMED: Failure = Failure::Broken("a message of the answer is malformed");
-const CUT: Failure = Failure::Broken("the answer ended inside a message");
 
 /// An answer on its way.
 pub(super) struct GrpcAnswer {
@@ -35,21 +32,14 @@ enum State {
 
 /// What comes over the wire for one call.
 struct Wire {
-    exchange: http2::Exchange,
+    transfer: Transfer,
     method: &'static Method,
     strip_usage: bool,
-    headed: bool,
-}
-
-/// What came.
-enum Came {
-    Data,
-    End(Status),
 }
 
 impl GrpcAnswer {
     pub(super) fn new(exchange: http2::Exchange, method: &'static Method, strip_usage: bool) -> Self {
-        let wire = Wire { exchange, method, strip_usage, headed: false };
+        let wire = Wire { transfer: Transfer::new(exchange), method, strip_usage };
         Self { state: State::Waiting(wire), frames: Frames::new(MAX_MESSAGE), outbox: Outbox::default() }
     }
 
@@ -69,7 +59,7 @@ impl GrpcAnswer {
     fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
         let State::Plain(wire) = &mut self.state else { return Poll::Ready(None) };
         let ended = loop {
-            match ready!(wire.poll_more(&mut self.frames, cx)) {
+            match ready!(wire.transfer.poll_more(&mut self.frames, cx)) {
                 Ok(Came::Data) => {}
                 Ok(Came::End(status)) if status.code == Code::Ok => break Ok(()),
                 Ok(Came::End(_)) => break Err(Failure::Broken("the call failed after its answer had begun")),
@@ -99,7 +89,7 @@ impl GrpcAnswer {
                     return Poll::Ready(Some(Err(failure)));
                 }
             }
-            let failure = match ready!(wire.poll_more(&mut self.frames, cx)) {
+            let failure = match ready!(wire.transfer.poll_more(&mut self.frames, cx)) {
                 Ok(Came::Data) => continue,
                 Ok(Came::End(status)) if status.code == Code::Ok && !self.frames.is_partial() => {
                     self.state = State::Done;
@@ -116,46 +106,7 @@ impl GrpcAnswer {
     }
 }
 
-fn next(frames: &mut Frames) -> Result<Option<Bytes>, Failure> {
-    match frames.take() {
-        // Nobody asked for compressed ones.
-        Ok(Some(message)) if message.compressed => Err(MALFORMED),
-        Ok(message) => Ok(message.map(|message| message.bytes)),
-        Err(super::TooLong) => Err(TOO_LONG),
-    }
-}
-
 impl Wire {
-    /// Takes in what comes next.
-    fn poll_more(&mut self, frames: &mut Frames, cx: &mut Context<'_>) -> Poll<Result<Came, Failure>> {
-        if !self.headed {
-            let (parts, _) = ready!(self.exchange.poll_parts(cx))?;
-            self.headed = true;
-            if let Some(status) = Status::read(&parts.headers) {
-                return Poll::Ready(Ok(Came::End(status)));
-            }
-            if parts.status != 200 {
-                let status = Code::of_http(parts.status.as_u16());
-                return Poll::Ready(Ok(Came::End(Status::new(status, "the backend refused the call"))));
-            }
-            if !speaks_grpc(&parts.headers) {
-                return Poll::Ready(Err(Failure::Broken("the backend does not speak gRPC")));
-            }
-        }
-        let lost = Failure::Broken("the call ended without a status");
-        let Some(frame) = ready!(self.exchange.poll_frame(cx)) else { return Poll::Ready(Err(lost)) };
-        Poll::Ready(match frame?.into_data() {
-            Ok(data) => {
-                frames.push(&data);
-                Ok(Came::Data)
-            }
-            Err(frame) => {
-                let trailers = frame.into_trailers().unwrap_or_default();
-                Status::read(&trailers).map(Came::End).ok_or(lost)
-            }
-        })
-    }
-
     /// The messages that are there as events, in one piece; `None` where there are none.
     fn events(&mut self, frames: &mut Frames, outbox: &mut Outbox) -> Result<Option<Chunk>, Failure> {
         let (text, mut peeked, mut any) = (outbox.draft(), Peeked::default(), false);
@@ -183,15 +134,11 @@ impl Wire {
     }
 }
 
-fn speaks_grpc(headers: &HeaderMap) -> bool {
-    headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
 impl Answer for GrpcAnswer {
     /// Waits for the first message too: a call that fails at once says so after its head.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
         if let State::Waiting(wire) = &mut self.state {
-            let came = ready!(wire.poll_more(&mut self.frames, cx));
+            let came = ready!(wire.transfer.poll_more(&mut self.frames, cx));
             let ended = match came {
                 Ok(Came::Data) => None,
                 Ok(Came::End(status)) if status.code != Code::Ok => {

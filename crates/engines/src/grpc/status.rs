@@ -101,7 +101,7 @@ impl Code {
     }
 
     /// The HTTP status for a code that came without one.
-    fn http(self) -> u16 {
+    pub(super) fn http(self) -> u16 {
         match self {
             Ok => 200,
             InvalidArgument | FailedPrecondition | OutOfRange => 400,

@@ -1,13 +1,12 @@
 //! Asks a backend for something beside its models: whether it is well, what its metrics are.
 
 use std::future::poll_fn;
-use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::answer::Wire;
 use super::{Connections, OpenAi};
-use crate::io::Io;
+use crate::io::Connected;
 use crate::outgoing::{Fields, Message, Pieces};
 use crate::{Failure, http1};
 
@@ -20,19 +19,6 @@ pub struct Document {
     pub body: BytesMut,
 }
 
-/// A connection that nobody has used.
-pub struct Connected {
-    io: Io,
-}
-
-impl Connected {
-    /// How long the TCP handshake took: the network there and back, if neither side was busy.
-    #[must_use]
-    pub fn handshake(&self) -> Duration {
-        self.io.handshake
-    }
-}
-
 impl OpenAi {
     /// Connects, TLS included, for as long as the caller waits; counted nowhere.
     ///
@@ -40,7 +26,7 @@ impl OpenAi {
     ///
     /// Where there is no connection; [`Failure::REFUSED`] where nobody listens.
     pub async fn connect(&self) -> Result<Connected, Failure> {
-        Ok(Connected { io: self.backend.endpoint.dial(&*self.clock).await? })
+        Ok(Connected::new(self.backend.endpoint.dial(&*self.clock).await?))
     }
 
     /// The status of what stands under `path`, asked over `connected` and nothing else; over HTTP/2, over the connection

@@ -53,7 +53,9 @@ impl<R: Resolve> Dns<R> {
 }
 
 impl<R: Resolve> Source for Dns<R> {
-    async fn look(&mut self) -> Vec<Change> {
+    type Member = IpAddr;
+
+    async fn look(&mut self) -> Vec<Change<IpAddr>> {
         let found = match within(&*self.clock, PATIENCE, self.resolver.resolve(&self.host)).await {
             Some(Ok(found)) if !found.is_empty() => found,
             Some(Err(error)) => {

@@ -10,7 +10,7 @@ use plimsoll_fleet::Publisher;
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
 
 /// One backend, as it stands in the file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BackendConfig {
     /// Its name.
     pub name: String,
@@ -76,6 +76,10 @@ pub struct BackendConfig {
     pub metrics: String,
 }
 
+fn speaks_grpc(url: &str) -> bool {
+    url.starts_with("grpc://") || url.starts_with("grpcs://")
+}
+
 /// Where engines have their metrics.
 const METRICS: &str = "/metrics";
 
@@ -84,7 +88,7 @@ fn is_path(text: &str) -> bool {
 }
 
 /// Text that is not shown.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 struct Secret(String);
 
 impl fmt::Debug for Secret {
@@ -213,13 +217,14 @@ impl Section for BackendConfig {
         let key = Key::new(
             "health",
             "The path by which it is probed; empty means that it is not. Whoever has no such path is alive as long as it \
-             takes connections.",
+             takes connections. Over gRPC, `grpc.health.v1` is asked, whatever stands here.",
         );
         keys.text(key, &mut self.health);
         let key = Key::new(
             "metrics",
             "The path of its metrics, or their address where that is another, such as `http://host:8002/metrics`; empty \
-             means that it is not asked for its load.",
+             means that it is not asked for its load. At `grpc://host:port` the method `GetLoads` of vLLM or SGLang is asked; \
+             a backend over gRPC has its metrics at such an address or at none.",
         );
         keys.text(key, &mut self.metrics);
         let key = Key::new(
@@ -299,7 +304,7 @@ impl BackendConfig {
     /// Whether it is asked over gRPC.
     #[must_use]
     pub fn speaks_grpc(&self) -> bool {
-        self.url.starts_with("grpc://") || self.url.starts_with("grpcs://")
+        speaks_grpc(&self.url)
     }
 
     /// Why nobody can talk to it, if so.
@@ -355,6 +360,8 @@ impl BackendConfig {
     pub(crate) fn metrics_paths(&self) -> Vec<String> {
         match self.metrics.as_str() {
             "" => Vec::new(),
+            // A port for gRPC has none.
+            _ if self.speaks_grpc() => Vec::new(),
             // TensorRT-LLM has them elsewhere.
             METRICS => vec![METRICS.into(), "/prometheus/metrics".into()],
             path => vec![path.into()],
@@ -386,8 +393,12 @@ impl BackendConfig {
             http2: false,
             ..self.engine()
         };
-        openai::Backend::new(&engine).map_err(|invalid| invalid.why)?;
-        Ok(Some((engine, path.to_owned())))
+        let invalid = if speaks_grpc(&engine.url) {
+            grpc::Backend::new(&engine).err()
+        } else {
+            openai::Backend::new(&engine).err()
+        };
+        invalid.map_or(Ok(Some((engine, path.to_owned()))), |invalid| Err(invalid.why))
     }
 
     /// What routing is told of it, if it serves `models`.

@@ -1,12 +1,17 @@
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http_body_util::BodyExt;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use plimsoll_engines::grpc::{Code, Frames, Status, put_frame};
 use prost::Message;
+use tokio::net::TcpListener;
 
 use super::{Http2, within};
 
@@ -133,4 +138,30 @@ impl Messages {
             (count, code) => panic!("{count} messages and {code:?}"),
         }
     }
+}
+
+/// A server that knows some methods, each with one answer. It runs as long as the test.
+pub(crate) async fn grpc_server(answers: &'static [(&'static str, &'static [u8])]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = service_fn(move |request: Request<Incoming>| async move {
+        let known = answers.iter().find(|(path, _)| *path == request.uri().path());
+        let (mut frame, mut trailers) = (Vec::new(), HeaderMap::new());
+        let code = if let Some((_, message)) = known {
+            put_frame(&mut frame, message);
+            Code::Ok
+        } else {
+            Code::Unimplemented
+        };
+        trailers.insert("grpc-status", HeaderValue::from(code as u16));
+        let body = Full::new(Bytes::from(frame)).with_trailers(async { Some(Ok::<_, Infallible>(trailers)) });
+        Response::builder().header("content-type", "application/grpc").body(Box::pin(body))
+    });
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let http = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(http.serve_connection(TokioIo::new(tcp), service));
+        }
+    });
+    address
 }
