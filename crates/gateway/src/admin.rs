@@ -88,8 +88,9 @@ impl Admin {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let now = self.house.clock.now();
-        for backend in &self.house.shared.snapshot().fleet.backends {
-            backend.observe(now);
+        let snapshot = self.house.shared.snapshot();
+        for backend in &snapshot.fleet.backends {
+            backend.observe(now, &snapshot.fleet.config);
         }
         let body = self.exporter.as_ref().map(Exporter::render).unwrap_or_default();
         let mut response = text(StatusCode::OK, body);

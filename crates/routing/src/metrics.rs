@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use plimsoll_telemetry::{Counter, Gauge, catalog};
 
 /// Handles of one backend, made when it appears.
@@ -15,6 +17,10 @@ pub(crate) struct BackendMetrics {
     queued_tokens: Gauge,
     expected_ttft: Gauge,
     healthy: Gauge,
+    context: Gauge,
+    /// Made where there is a line: a backend whose memory is not known has none.
+    line: OnceLock<Gauge>,
+    backend: String,
 }
 
 impl BackendMetrics {
@@ -33,12 +39,25 @@ impl BackendMetrics {
             queued_tokens: catalog::BACKEND_QUEUED_TOKENS.gauge(&[backend]),
             expected_ttft: catalog::BACKEND_EXPECTED_TTFT.gauge(&[backend]),
             healthy: catalog::BACKEND_HEALTHY.gauge(&[backend]),
+            context: catalog::BACKEND_CONTEXT.gauge(&[backend]),
+            line: OnceLock::new(),
+            backend: backend.to_owned(),
         }
     }
 
     pub(crate) fn retire(&self) {
-        for gauge in [&self.in_flight, &self.queued_tokens, &self.expected_ttft, &self.healthy] {
+        let always =
+            [&self.in_flight, &self.queued_tokens, &self.expected_ttft, &self.healthy, &self.context];
+        for gauge in always.into_iter().chain(self.line.get()) {
             gauge.set(f64::NAN);
+        }
+    }
+
+    /// Tokens that memory holds and that it may hold.
+    pub(crate) fn observe_line(&self, context: u64, line: Option<f64>) {
+        self.context.set(context as f64);
+        if let Some(line) = line {
+            self.line.get_or_init(|| catalog::BACKEND_LINE.gauge(&[&self.backend])).set(line);
         }
     }
 

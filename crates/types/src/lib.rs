@@ -26,7 +26,7 @@ pub use clock::{Clock, Sleep, TokioClock};
 pub use error::ServeError;
 pub use keys::{Key, Keys, List, Section};
 pub use locality::Locality;
-pub use request::{Envelope, Forward, Kind, Protocol, Request, Splice, Tenant};
+pub use request::{Envelope, Forward, Kind, Priority, Protocol, Request, Splice, Tenant};
 pub use step_time::{Chunked, StepTime};
 pub use text::Text;
 pub use time::Instant;

@@ -34,6 +34,7 @@ pub(super) fn request(
     }
     let own = options.deadline_ms.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0)));
     let own = own.map(|left| metadata.began + left);
+    let tenant = payer(tenant, options.tenant)?;
     let envelope = Envelope {
         id,
         protocol: Protocol::Grpc,
@@ -45,7 +46,8 @@ pub(super) fn request(
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,
         max_tokens: peeked.max_tokens,
-        tenant: payer(tenant, options.tenant)?,
+        priority: metadata.head.priority.unwrap_or(peeked.priority).granted_to(tenant.as_deref()),
+        tenant,
         deadline: metadata.deadline.into_iter().chain(own).min(),
         patience: None,
         forward: metadata.head.forward,
@@ -91,8 +93,8 @@ fn payer(known: Option<Arc<Tenant>>, named: Option<String>) -> Result<Option<Arc
             code: Some("wrong_tenant".into()),
         }),
         (None, Some(name)) => {
-            let name = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
-            Ok(Some(Arc::new(Tenant { name })))
+            let name: String = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
+            Ok(Some(Arc::new(Tenant::named(name))))
         }
         (known, _) => Ok(known),
     }
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_tenant_is_the_key_s_and_a_name_where_there_are_no_keys() {
-        let known = || Some(Arc::new(Tenant { name: "a".into() }));
+        let known = || Some(Arc::new(Tenant::named("a")));
         let name = |payer: Result<Option<Arc<Tenant>>, ServeError>| {
             payer.map(|tenant| tenant.map(|tenant| tenant.name.clone()))
         };

@@ -82,6 +82,7 @@ impl Requests {
             blocks: Blocks::default(),
             max_tokens: Some(arrival.output_tokens),
             tenant: None,
+            priority: plimsoll_types::Priority::Normal,
             deadline: None,
             patience: None,
             forward: self.fields[usize::from(arrival.tenant)].clone(),

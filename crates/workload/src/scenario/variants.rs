@@ -9,11 +9,34 @@ pub struct Variant {
     pub faults: bool,
     /// Whether committed backends are committed; if not, they are paid for on demand.
     pub commitments: bool,
+    /// Whether backends have a line; if not, every request is sent on at once.
+    pub line: bool,
+    /// In what order those leave that wait at it.
+    pub queue_order: &'static str,
 }
+
+/// Orders of the queue that a variant can name, and none.
+const ORDERS: &[&str] = &["as_configured", "short_first", "arrival"];
 
 impl Default for Variant {
     fn default() -> Self {
-        Self { name: String::new(), faults: true, commitments: true }
+        Self { name: String::new(), faults: true, commitments: true, line: true, queue_order: ORDERS[0] }
+    }
+}
+
+impl Variant {
+    /// What gateways are configured with in this variant.
+    pub(crate) fn configure(
+        &self,
+        routing: &mut plimsoll_routing::Config,
+        pipeline: &mut plimsoll_pipeline::Config,
+    ) {
+        if !self.line {
+            (routing.line_kv_share, routing.line_prompt_tokens) = (0.0, 0);
+        }
+        if self.queue_order != ORDERS[0] {
+            pipeline.queue_order = self.queue_order;
+        }
     }
 }
 
@@ -24,6 +47,10 @@ impl Section for Variant {
         let key =
             Key::new("commitments", "Whether committed backends are; if not, they are paid for on demand.");
         keys.flag(key, &mut self.commitments);
+        let key = Key::new("line", "Whether backends have a line; if not, every request is sent on at once.");
+        keys.flag(key, &mut self.line);
+        let key = Key::new("queue_order", "In the place of `pipeline.queue_order`.");
+        keys.choice(key, ORDERS, &mut self.queue_order);
         if self.name.is_empty() {
             keys.wrong("name", "is missing".into());
         }

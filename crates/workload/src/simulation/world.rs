@@ -62,7 +62,8 @@ impl World<'_> {
                 Station::new(build, face.clone(), Rc::clone(&gaps))
             })
             .collect();
-        let requests = Rc::new(Requests::new(Arc::clone(&self.trace), self.estimates()));
+        let requests =
+            Rc::new(Requests::new(Arc::clone(&self.trace), self.estimates(), &self.scenario.tenants));
         let specs: Vec<BackendSpec> =
             members.iter().map(|member| self.spec(&groups[member.group], member.number)).collect();
         let elapsed = executor::run(&clock, async {
@@ -109,14 +110,16 @@ impl World<'_> {
         requests: &Rc<Requests>,
         clock: &Face,
     ) -> Rc<Pipeline> {
-        let routing = plimsoll_routing::Config { policy: self.policy, ..self.scenario.routing.clone() };
+        let mut routing = plimsoll_routing::Config { policy: self.policy, ..self.scenario.routing.clone() };
+        let mut config = self.scenario.pipeline.clone();
+        self.variant.configure(&mut routing, &mut config);
         // What this gateway is told: how far each backend is from here.
         let told = specs
             .iter()
             .zip(stations)
             .map(|(spec, station)| BackendSpec { round_trip: Some(2 * station.way(index)), ..spec.clone() });
         let fleet = Fleet::new(told.collect(), routing, None);
-        let shared = Shared::new(Snapshot::new(fleet, self.scenario.pipeline.clone()));
+        let shared = Shared::new(Snapshot::new(fleet, config));
         if !self.scenario.reports.is_zero() {
             let every = (self.scenario.reports, clock.clone());
             tokio::task::spawn_local(reports::tell(Arc::clone(&shared), stations.to_vec(), index, every));
@@ -149,7 +152,11 @@ impl World<'_> {
             kv_tokens: Some(group.limits().kv_blocks * group.limits().block_tokens),
             round_trip: None,
             dollars_per_hour: self.marginal_dollars(group, number),
-            max_in_flight: u32::try_from(group.max_in_flight).unwrap_or(u32::MAX),
+            max_in_flight: if self.variant.line {
+                u32::try_from(group.max_in_flight).unwrap_or(u32::MAX)
+            } else {
+                u32::MAX
+            },
         }
     }
 
