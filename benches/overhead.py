@@ -39,7 +39,7 @@ WORKLOADS = {
 LEGEND = f"""\
 W1: a 300-byte chat request, plain answer, 32 at a time. W2: the same with a prompt of 32 KiB. W4: 1,000 streams of 128
 tokens, 20 ms between tokens. W5: the requests of W1, 500 a second. All have {THREADS} threads and no access log; others go
-round robin, ours runs with shipped defaults: metrics on, `power_of_two`. *hyper, bare* is a proxy on hyper that does
+round robin, ours runs with shipped defaults: metrics on, `expected_cost`. *hyper, bare* is a proxy on hyper that does
 nothing else (src/bin/bare.rs). CPU µs are for each request, in W4 for each token; ÷ is ours by theirs."""
 
 

@@ -36,6 +36,7 @@ fn request() -> Request {
         max_tokens: None,
         tenant: None,
         priority: plimsoll_types::Priority::Normal,
+        residency: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

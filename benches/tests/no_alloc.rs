@@ -173,6 +173,7 @@ fn pipeline(url: String, clock: &Arc<dyn Clock>) -> Rc<Pipeline> {
     let config = openai::Config {
         name: "a".into(),
         url,
+        connect_to: None,
         headers: Vec::new(),
         authorize: None,
         http2: false,
@@ -201,6 +202,7 @@ fn request(received: Instant) -> Request {
         max_tokens: None,
         tenant: None,
         priority: plimsoll_types::Priority::Normal,
+        residency: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

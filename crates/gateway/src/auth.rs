@@ -20,8 +20,13 @@ impl Keys {
     pub(crate) fn new(keys: &[ApiKey]) -> Self {
         let tenants = keys.iter().map(|key| {
             let hash = if key.key.is_empty() { from_hex(&key.sha256) } else { hash(key.key.as_bytes()) };
-            let most_urgent = Priority::named(key.priority).unwrap_or_default();
-            (hash, Arc::new(Tenant { name: key.tenant.clone(), weight: key.weight as u32, most_urgent }))
+            let tenant = Tenant {
+                name: key.tenant.clone(),
+                weight: key.weight as u32,
+                most_urgent: Priority::named(key.priority).unwrap_or_default(),
+                residency: key.residency.clone(),
+            };
+            (hash, Arc::new(tenant))
         });
         Self { tenants: tenants.collect() }
     }

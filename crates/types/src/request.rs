@@ -170,13 +170,21 @@ pub struct Tenant {
     pub weight: u32,
     /// The most urgent that its requests may be.
     pub most_urgent: Priority,
+    /// Where its requests may be served: labels of which one must hold; none means everywhere.
+    pub residency: Vec<String>,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self { name: String::new(), weight: 1, most_urgent: Priority::High, residency: Vec::new() }
+    }
 }
 
 impl Tenant {
     /// A tenant with a share like everybody's, whose requests may be as urgent as they say.
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), weight: 1, most_urgent: Priority::High }
+        Self { name: name.into(), ..Self::default() }
     }
 }
 
@@ -216,6 +224,8 @@ pub struct Envelope {
     pub tenant: Option<Arc<Tenant>>,
     /// How urgent it is, as far as its tenant may say so.
     pub priority: Priority,
+    /// Where it may be served: labels with commas between, of which one must hold.
+    pub residency: Option<Text>,
     /// When the caller stops waiting for all of the answer.
     pub deadline: Option<Instant>,
     /// The longest silence that the caller's client bears: before the first byte of a stream, and in its gaps.

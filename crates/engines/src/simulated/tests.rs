@@ -70,6 +70,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         max_tokens: None,
         tenant: None,
         priority: plimsoll_types::Priority::Normal,
+        residency: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

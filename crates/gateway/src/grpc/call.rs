@@ -22,7 +22,7 @@ use crate::house::Settings;
 pub(super) fn request(
     core: &Core,
     settings: &Settings,
-    (metadata, tenant, id): (Metadata, Option<Arc<Tenant>>, Text),
+    (mut metadata, tenant, id): (Metadata, Option<Arc<Tenant>>, Text),
     method: &'static Method,
     message: &[u8],
 ) -> Result<Request, ServeError> {
@@ -34,6 +34,9 @@ pub(super) fn request(
     }
     let own = options.deadline_ms.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0)));
     let own = own.map(|left| metadata.began + left);
+    if !options.residency.is_empty() {
+        metadata.head.allow_places(&options.residency.join(","))?;
+    }
     let tenant = payer(tenant, options.tenant)?;
     let envelope = Envelope {
         id,
@@ -48,6 +51,7 @@ pub(super) fn request(
         max_tokens: peeked.max_tokens,
         priority: metadata.head.priority.unwrap_or(peeked.priority).granted_to(tenant.as_deref()),
         tenant,
+        residency: metadata.head.residency,
         deadline: metadata.deadline.into_iter().chain(own).min(),
         patience: None,
         forward: metadata.head.forward,

@@ -195,6 +195,7 @@ impl House {
             max_tokens: None,
             tenant: None,
             priority: plimsoll_types::Priority::Normal,
+            residency: None,
             deadline: None,
             patience: None,
             forward: Vec::new(),

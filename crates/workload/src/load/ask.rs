@@ -83,6 +83,7 @@ impl Requests {
             max_tokens: Some(arrival.output_tokens),
             tenant: None,
             priority: plimsoll_types::Priority::Normal,
+            residency: None,
             deadline: None,
             patience: None,
             forward: self.fields[usize::from(arrival.tenant)].clone(),

@@ -34,7 +34,8 @@ impl Requests {
             let plain = scenario::Tenant::default();
             let known = known.iter().find(|known| known.name == *name).unwrap_or(&plain);
             let most_urgent = known.priority();
-            (Arc::new(Tenant { name: name.clone(), weight: known.weight as u32, most_urgent }), most_urgent)
+            let (name, weight) = (name.clone(), known.weight as u32);
+            (Arc::new(Tenant { name, weight, most_urgent, ..Tenant::default() }), most_urgent)
         });
         let tenants = tenants.collect();
         Self { trace, numbers: numbers.into(), models, tenants, estimates }
@@ -66,6 +67,7 @@ impl Requests {
             max_tokens: None,
             priority: self.tenants[usize::from(arrival.tenant)].1,
             tenant: Some(Arc::clone(&self.tenants[usize::from(arrival.tenant)].0)),
+            residency: None,
             deadline: None,
             patience: None,
             forward: Vec::new(),
