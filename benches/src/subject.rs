@@ -2,14 +2,16 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
+use plimsoll_batching::queue::{Entry, Limits as QueueLimits, Queue};
 use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
 use plimsoll_engines::event;
 use plimsoll_engines::json::Scanner;
 use plimsoll_routing::affinity::{Cache, Index};
 use plimsoll_routing::{Config, Fleet, RequestShape, Router};
 use plimsoll_types::blocks::{self, Chain};
-use plimsoll_types::{BackendSpec, Blocks, Instant, Kind, ServedModel};
+use plimsoll_types::{BackendSpec, Blocks, Instant, Kind, Priority, ServedModel};
 
 /// An event of a chat, as vLLM writes it.
 pub const CHAT_EVENT: &[u8] = br#"{"id":"chatcmpl-9f0c1b2a3d4e5f60","object":"chat.completion.chunk","created":1750000000,"model":"llama-3.1-70b","choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}]}"#;
@@ -204,5 +206,60 @@ impl Batch {
             Next::Continue
         });
         (0..ended).for_each(|_| self.add());
+    }
+}
+
+/// A queue in which so many wait, of a thousand tenants and three priorities.
+pub struct Waiting {
+    queue: Queue,
+    came: u64,
+}
+
+impl Waiting {
+    /// A queue of `len`.
+    #[must_use]
+    pub fn new(len: usize) -> Self {
+        let mut waiting =
+            Self { queue: Queue::new(QueueLimits { requests: u64::MAX, ..QueueLimits::default() }), came: 0 };
+        (0..len).for_each(|_| waiting.enter());
+        waiting
+    }
+
+    /// One comes.
+    ///
+    /// # Panics
+    /// If it may not.
+    pub fn enter(&mut self) {
+        self.came += 1;
+        let mixed = self.came.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let entry = Entry {
+            tenant: mixed % 1_000,
+            weight: 1,
+            priority: Priority::ALL[(mixed / 1_000 % 3) as usize],
+            tokens: 50 + (mixed / 3_000 % 4_000) as u32,
+            bytes: 1_000,
+            latest: if mixed.is_multiple_of(8) {
+                self.now() + Duration::from_secs(60)
+            } else {
+                Instant::NEVER
+            },
+        };
+        black_box(self.queue.enter(&entry, self.now()).expect("there is room for all"));
+    }
+
+    /// The first one leaves. Gives how many are left.
+    ///
+    /// # Panics
+    /// If nobody waits.
+    pub fn leave(&mut self) -> usize {
+        let now = self.now();
+        let first = self.queue.first(now).expect("somebody waits");
+        self.queue.serve(first, now);
+        self.queue.len()
+    }
+
+    /// A hundred thousand come each second.
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.came * 10_000)
     }
 }

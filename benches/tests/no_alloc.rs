@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
-use plimsoll_benches::subject::Prefixes;
+use plimsoll_benches::subject::{Prefixes, Waiting};
 use plimsoll_engines::{Engine, openai};
 use plimsoll_pipeline::{Flow, Pipeline, Shared, Snapshot, TokenStream};
 use plimsoll_routing::{Config, Fleet, RequestShape, Router};
@@ -90,6 +90,22 @@ fn a_prompt_is_hashed_and_looked_up_without_allocating() {
     let before = allocations();
     for _ in 0..1_000 {
         assert_eq!(round(), first);
+    }
+    assert_eq!(allocations() - before, 0);
+}
+
+#[test]
+fn to_come_to_a_queue_and_to_leave_it_allocates_nothing() {
+    let mut waiting = Waiting::new(20_000);
+    let mut round = || {
+        waiting.enter();
+        waiting.leave()
+    };
+    // Until every tenant's part has been as long as it gets.
+    (0..200_000).for_each(|_| assert_eq!(round(), 20_000));
+    let before = allocations();
+    for _ in 0..1_000 {
+        assert_eq!(round(), 20_000);
     }
     assert_eq!(allocations() - before, 0);
 }
@@ -187,6 +203,7 @@ fn request(received: Instant) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        priority: plimsoll_types::Priority::Normal,
         residency: None,
         deadline: None,
         patience: None,

@@ -11,7 +11,9 @@
 //!                                      kv: pages taken, shared, given back
 //! ```
 //!
-//! Start reading at [`step::Scheduler`]. The memory that it gives out is [`kv::Kv`].
+//! Start reading at [`step::Scheduler`]. The memory that it gives out is [`kv::Kv`]. Before all that, at a gateway, those
+//! wait for whom no backend has room: [`queue::Queue`] says who goes first.
 
 pub mod kv;
+pub mod queue;
 pub mod step;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use plimsoll_types::{ServeError, Tenant};
+use plimsoll_types::{Priority, ServeError, Tenant};
 
 use crate::config::ApiKey;
 use crate::head::Head;
@@ -20,7 +20,12 @@ impl Keys {
     pub(crate) fn new(keys: &[ApiKey]) -> Self {
         let tenants = keys.iter().map(|key| {
             let hash = if key.key.is_empty() { from_hex(&key.sha256) } else { hash(key.key.as_bytes()) };
-            let tenant = Tenant { name: key.tenant.clone(), residency: key.residency.clone() };
+            let tenant = Tenant {
+                name: key.tenant.clone(),
+                weight: key.weight as u32,
+                most_urgent: Priority::named(key.priority).unwrap_or_default(),
+                residency: key.residency.clone(),
+            };
             (hash, Arc::new(tenant))
         });
         Self { tenants: tenants.collect() }

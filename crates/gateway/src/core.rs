@@ -201,6 +201,7 @@ mod tests {
             blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
+            priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,
             patience: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Version};
-use plimsoll_types::{Forward, ServeError, Text};
+use plimsoll_types::{Forward, Priority, ServeError, Text};
 
 use crate::config::Requests;
 use crate::explain::Asked;
@@ -30,12 +30,16 @@ pub(crate) struct Head {
     pub(crate) read_timeout: Option<Duration>,
     /// The time that the caller's SDK allows for all.
     pub(crate) timeout: Option<Duration>,
+    /// How urgent the caller says it is.
+    pub(crate) priority: Option<Priority>,
     /// Where the request may be served.
     pub(crate) residency: Option<Text>,
     pub(crate) host: Option<HeaderValue>,
     pub(crate) chunked: bool,
 }
 
+/// How urgent a request is; backends do not see it.
+const PRIORITY: &str = "x-plimsoll-priority";
 /// Fields of callers that backends see.
 const FORWARDED: &[&str] =
     &["traceparent", "tracestate", "anthropic-version", "anthropic-beta", "openai-beta"];
@@ -94,6 +98,11 @@ impl Head {
             }
             header::EXPECT if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
                 return Err(ServeError::Expectation);
+            }
+            _ if name == PRIORITY => {
+                let named = value.to_str().ok().and_then(Priority::named);
+                let unknown = || ServeError::invalid("x-plimsoll-priority must be high, normal or low");
+                self.priority = Some(named.ok_or_else(unknown)?);
             }
             _ => self.other(name.as_str(), value)?,
         }
@@ -292,6 +301,15 @@ mod tests {
         let local = |host: &str| look(&[("host", host)]).unwrap().is_for_this_machine();
         assert!(["localhost", "localhost:1", "127.0.0.1:9464", "[::1]:9464", "[::1]"].into_iter().all(local));
         assert!(!local("evil.example") && !local("evil.example:9464") && !local("localhost.evil.example"));
+    }
+
+    #[test]
+    fn how_urgent_a_request_is_can_be_said_in_one_of_three_words() {
+        let said = |word: &str| look(&[("host", "h"), ("x-plimsoll-priority", word)]);
+        assert_eq!(said("high").unwrap().priority, Some(Priority::High));
+        assert_eq!(said("low").unwrap().priority, Some(Priority::Low));
+        assert_eq!(look(&[("host", "h")]).unwrap().priority, None);
+        assert!(said("urgent").is_err());
     }
 
     #[test]

@@ -145,6 +145,7 @@ async fn admit(
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,
         max_tokens: peeked.max_tokens,
+        priority: head.priority.unwrap_or(peeked.priority).granted_to(tenant.as_deref()),
         tenant,
         residency: head.residency.take(),
         deadline: patience.filter(|_| !peeked.stream).map(|patience| received + patience),

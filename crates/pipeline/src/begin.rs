@@ -6,15 +6,16 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use plimsoll_batching::queue::Entry;
 use plimsoll_engines::Call;
-use plimsoll_routing::{Allowed, Dispatched, PickError, RequestShape};
-use plimsoll_types::{Instant, Kind, Request, ServeError};
+use plimsoll_routing::{Allowed, Dispatched, PickError, RequestShape, Writing};
+use plimsoll_types::{Instant, Kind, Priority, Request, ServeError, Usage};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
 use crate::attempt::{self, Begun, Ended, Limits};
 use crate::meter::Meter;
-use crate::room::Room;
+use crate::room::{ANSWER_FACTOR, Charge, Room, tenant};
 use crate::shared::{Lane, Permit};
 use crate::sweeper::Watched;
 use crate::{Config, Pipeline, Snapshot};
@@ -58,6 +59,8 @@ pub(crate) struct Live {
 /// A request at a backend. When it leaves, whoever waits for room is called.
 pub(crate) struct Sent {
     dispatched: Dispatched,
+    /// What its tenant was charged when it left the queue.
+    charge: Option<Charge>,
     // After the above: the room is there when it is told of.
     room: Freed,
 }
@@ -65,8 +68,16 @@ pub(crate) struct Sent {
 struct Freed(Arc<Room>);
 
 impl Sent {
-    fn new(dispatched: Dispatched, lane: &Lane) -> Self {
-        Self { dispatched, room: Freed(Arc::clone(&lane.room)) }
+    fn new((dispatched, charge): (Dispatched, Option<Charge>), lane: &Lane) -> Self {
+        Self { dispatched, charge, room: Freed(Arc::clone(&lane.room)) }
+    }
+
+    /// The answer ended, and the backend said what it took.
+    pub(crate) fn used(&mut self, now: Instant, usage: Usage, writing: Writing) {
+        self.dispatched.used(now, usage, writing);
+        if let Some(charge) = self.charge.take() {
+            charge.settle(usage.completion);
+        }
     }
 
     /// Its prompt has been read, which is room for another.
@@ -117,7 +128,7 @@ async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
         let picked = match dispatch(job, &tried) {
             // Before the first attempt there is time to wait, and nobody is overtaken.
             Err(PickError::Full) if tried.is_empty() => held(job).await?,
-            picked => picked,
+            picked => picked.map(|dispatched| (dispatched, None)),
         };
         let mut dispatched = match picked {
             Ok(dispatched) => Sent::new(dispatched, &job.lane),
@@ -160,13 +171,17 @@ fn may_go_on(job: &Job, ended: &Ended, sent: u64, tried: usize, now: Instant) ->
     allowed
 }
 
+type Picked = Result<(Dispatched, Option<Charge>), PickError>;
+
 /// Waits in the room of the pool until a backend is below its line.
-async fn held(job: &mut Job) -> Result<Result<Dispatched, PickError>, ServeError> {
+async fn held(job: &mut Job) -> Result<Picked, ServeError> {
     let config = &job.held.snapshot.config;
     let (clock, since) = (Arc::clone(&job.core.clock), job.core.clock.now());
     let until = (since + config.max_wait).min(job.request.envelope.deadline.unwrap_or(Instant::NEVER));
-    let Some(place) = job.lane.room.enter(config.max_queued) else { return Ok(Err(PickError::Full)) };
-    let waiting = Waiting::new(&job.lane);
+    let (entry, output) = entry(job, since);
+    let entered = job.lane.room.enter((&entry, output), config.queue(), (since, until));
+    let place = entered.map_err(|retry_after| in_vain(job, retry_after))?;
+    let waiting = Waiting::new(&job.lane, entry.priority);
     let mut look = (until, clock.sleep_until(until));
     let picked = poll_fn(|cx| {
         job.held.watch.wake_by(cx);
@@ -174,7 +189,7 @@ async fn held(job: &mut Job) -> Result<Result<Dispatched, PickError>, ServeError
             return Poll::Ready(Err(ServeError::Draining));
         }
         let now = clock.now();
-        if place.is_first(cx) {
+        if place.is_first(cx, now) {
             match pick(job, &[]) {
                 // An ejection that ends and a report that fades call nobody, so the first one looks now and then.
                 Err(PickError::Full) if look.0 <= now || look.0 == until => {
@@ -184,6 +199,10 @@ async fn held(job: &mut Job) -> Result<Result<Dispatched, PickError>, ServeError
                 Err(PickError::Full) => {}
                 picked => return Poll::Ready(Ok(picked)),
             }
+        } else if look.0 <= now && look.0 < until {
+            // It was the first one, and is not any more: whoever is looks now.
+            look = (until, clock.sleep_until(until));
+            place.passes_on();
         }
         if now >= until {
             return Poll::Ready(Ok(Err(PickError::Full)));
@@ -194,27 +213,62 @@ async fn held(job: &mut Job) -> Result<Result<Dispatched, PickError>, ServeError
         Poll::Pending
     })
     .await;
-    waiting.over(clock.now() - since);
-    picked
+    let now = clock.now();
+    waiting.over(now - since);
+    match picked? {
+        Ok(dispatched) => {
+            let (late, charge) = place.goes(now);
+            job.lane.metrics.late.record(late.as_secs_f64());
+            Ok(Ok((dispatched, Some(charge))))
+        }
+        Err(PickError::Full) => {
+            let retry_after = job.lane.room.drains_in(now).unwrap_or_default();
+            Err(in_vain(job, retry_after))
+        }
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// What the queue is to know of a request, and the tokens that its answer is expected to have.
+fn entry(job: &Job, now: Instant) -> (Entry, u32) {
+    let envelope = &job.request.envelope;
+    let limit = envelope.max_tokens.unwrap_or(u32::MAX);
+    let output = job.lane.pool.learned.expected_output(now).min(limit);
+    let (tenant, weight) = tenant(envelope.tenant.as_deref());
+    let entry = Entry {
+        tenant,
+        weight,
+        priority: envelope.priority,
+        tokens: envelope.prompt_tokens.saturating_add(output.saturating_mul(ANSWER_FACTOR)),
+        bytes: job.request.body.len() as u64,
+        latest: envelope.deadline.unwrap_or(Instant::NEVER),
+    };
+    (entry, output)
+}
+
+/// It is not worth the wait.
+fn in_vain(job: &Job, retry_after: Duration) -> ServeError {
+    job.lane.metrics.in_vain.increment(1);
+    ServeError::Overloaded { retry_after: retry_after.max(Duration::from_secs(1)) }
 }
 
 /// Counts a request that waits.
-struct Waiting(Arc<Lane>);
+struct Waiting(Arc<Lane>, Priority);
 
 impl Waiting {
-    fn new(lane: &Arc<Lane>) -> Self {
-        lane.metrics.waiting.increment(1.0);
-        Self(Arc::clone(lane))
+    fn new(lane: &Arc<Lane>, priority: Priority) -> Self {
+        lane.metrics.queue(priority).waiting.increment(1.0);
+        Self(Arc::clone(lane), priority)
     }
 
     fn over(self, waited: Duration) {
-        self.0.metrics.wait.record(waited.as_secs_f64());
+        self.0.metrics.queue(self.1).wait.record(waited.as_secs_f64());
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.metrics.waiting.decrement(1.0);
+        self.0.metrics.queue(self.1).waiting.decrement(1.0);
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use plimsoll_batching::queue::{Limits, Order};
 use plimsoll_types::{Key, Keys, Section};
 
 /// Limits on the life of a request.
@@ -9,8 +10,14 @@ pub struct Config {
     pub max_in_flight: u64,
     /// Requests of one model that may wait while every backend is at its line.
     pub max_queued: u64,
+    /// Bytes of the bodies of those together.
+    pub max_queued_bytes: u64,
     /// How long one may wait.
     pub max_wait: Duration,
+    /// In what order they leave.
+    pub queue_order: &'static str,
+    /// How late one is, beside the order of arrival, before no other goes before it.
+    pub queue_aging: Duration,
     /// Attempts that one request may make, the first included.
     pub max_attempts: u64,
     /// Second tries allowed for each hundred requests.
@@ -37,12 +44,18 @@ pub struct Config {
     pub log_requests: bool,
 }
 
+/// The names of the orders of the queue.
+pub(crate) const QUEUE_ORDERS: &[&str] = &["short_first", "arrival"];
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             max_in_flight: 16_384,
             max_queued: 4_096,
+            max_queued_bytes: 256 << 20,
             max_wait: Duration::from_secs(5),
+            queue_order: QUEUE_ORDERS[0],
+            queue_aging: Duration::from_secs(2),
             max_attempts: 3,
             retry_percent: 20,
             retry_per_second: 10,
@@ -60,6 +73,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What the queue of a model may hold, and how.
+    pub(crate) fn queue(&self) -> Limits {
+        let order = if self.queue_order == QUEUE_ORDERS[0] { Order::ShortFirst } else { Order::Arrival };
+        Limits { requests: self.max_queued, bytes: self.max_queued_bytes, order, aging: self.queue_aging }
+    }
+
     /// How long a backend has for its first token, if it is expected after `expected` seconds.
     pub(crate) fn first_token_limit(&self, expected: f32) -> Duration {
         let derived = Duration::try_from_secs_f64(f64::from(expected.max(0.0)) * self.ttft_factor);
@@ -76,12 +95,28 @@ impl Section for Config {
         keys.number(key, 1..=10_000_000, &mut self.max_in_flight);
         let key = Key::new(
             "max_queued",
-            "Requests of one model that wait, first in first out, while every backend is at its line; more are refused \
-             with 503 and `Retry-After`. 0 lets nobody wait.",
+            "Requests of one model that wait while every backend is at its line; more are refused with 503 and \
+             `Retry-After`. 0 lets nobody wait.",
         );
         keys.number(key, 0..=1_000_000, &mut self.max_queued);
-        let key = Key::new("max_wait_ms", "How long one may wait there before it is refused.");
+        let key = Key::new("max_queued_bytes", "Bytes of the bodies of those together.");
+        keys.number(key, 0..=1 << 40, &mut self.max_queued_bytes);
+        let key = Key::new(
+            "max_wait_ms",
+            "How long one may wait there. Whoever is expected to wait longer is refused at once.",
+        );
         keys.millis(key, 0..=3_600_000, &mut self.max_wait);
+        let key = Key::new(
+            "queue_order",
+            "In what order they leave: by priority, tenants by their shares, short ones first (short_first), or as they \
+             came (arrival).",
+        );
+        keys.choice(key, QUEUE_ORDERS, &mut self.queue_order);
+        let key = Key::new(
+            "queue_aging_ms",
+            "How late one may be, beside the order of arrival, before no other request of its tenant goes before it.",
+        );
+        keys.millis(key, 0..=3_600_000, &mut self.queue_aging);
         let key = Key::new("max_attempts", "Attempts that one request may make, each at another backend.");
         keys.number(key, 1..=10, &mut self.max_attempts);
         let key = Key::new("retry_percent", "Second tries allowed for each hundred requests.");

@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 
 use plimsoll_telemetry::{Counter, Gauge, Histogram, catalog};
-use plimsoll_types::{Kind, Protocol};
+use plimsoll_types::{Kind, Priority, Protocol};
 
 /// Handles of one model, made when its pool appears.
 pub(crate) struct ModelMetrics {
@@ -10,8 +10,12 @@ pub(crate) struct ModelMetrics {
     pub(crate) ttft: Histogram,
     pub(crate) itl: Histogram,
     pub(crate) overhead: Histogram,
-    pub(crate) waiting: Gauge,
-    pub(crate) wait: Histogram,
+    /// How much later than in the order of arrival requests left the queue.
+    pub(crate) late: Histogram,
+    /// Requests that would have waited in vain.
+    pub(crate) in_vain: Counter,
+    /// By priority, made when the first request waits: most pools have one priority, or never a queue.
+    queues: [OnceLock<QueueMetrics>; Priority::ALL.len()],
     pub(crate) input: Counter,
     pub(crate) output: Counter,
     pub(crate) cached: Counter,
@@ -19,6 +23,12 @@ pub(crate) struct ModelMetrics {
     pub(crate) broken_streams: Counter,
     /// By protocol and route, made at the first request: most models are asked by one route only.
     routes: [[OnceLock<RouteMetrics>; Kind::ALL.len()]; Protocol::ALL.len()],
+}
+
+/// Handles of the requests of one priority that wait for one model.
+pub(crate) struct QueueMetrics {
+    pub(crate) waiting: Gauge,
+    pub(crate) wait: Histogram,
 }
 
 /// Handles of one model, route and protocol.
@@ -44,8 +54,9 @@ impl ModelMetrics {
             ttft: catalog::TTFT.histogram(&[model]),
             itl: catalog::ITL.histogram(&[model]),
             overhead: catalog::OVERHEAD.histogram(&[model]),
-            waiting: catalog::QUEUE_LENGTH.gauge(&[model]),
-            wait: catalog::QUEUE_WAIT.histogram(&[model]),
+            late: catalog::QUEUE_LATE.histogram(&[model]),
+            in_vain: catalog::QUEUE_REFUSALS.counter(&[model]),
+            queues: [const { OnceLock::new() }; Priority::ALL.len()],
             input: tokens("input"),
             output: tokens("output"),
             cached: tokens("cached"),
@@ -53,6 +64,16 @@ impl ModelMetrics {
             broken_streams: catalog::BROKEN_STREAMS.counter(&[model]),
             routes: [const { [const { OnceLock::new() }; Kind::ALL.len()] }; Protocol::ALL.len()],
         }
+    }
+
+    pub(crate) fn queue(&self, priority: Priority) -> &QueueMetrics {
+        self.queues[priority as usize].get_or_init(|| {
+            let labels = [self.model.as_str(), priority.name()];
+            QueueMetrics {
+                waiting: catalog::QUEUE_LENGTH.gauge(&labels),
+                wait: catalog::QUEUE_WAIT.histogram(&labels),
+            }
+        })
     }
 
     pub(crate) fn route(&self, kind: Kind, protocol: Protocol) -> &RouteMetrics {

@@ -333,9 +333,14 @@ impl Backend {
     }
 
     fn has_memory(&self, request: &RequestShape<'_>, config: &Config) -> bool {
-        let (Some(room), true) = (self.spec.kv_tokens, config.line_kv_share > 0.0) else { return true };
         let needed = self.load.context() + u64::from(request.prompt_tokens + request.expected_output);
-        needed as f64 <= f64::from(room) * config.line_kv_share * f64::from(self.weight())
+        self.line_tokens(config).is_none_or(|line| needed as f64 <= line)
+    }
+
+    /// Tokens of prompts and expected answers that its memory may hold; `None` where that is not known or not bounded.
+    fn line_tokens(&self, config: &Config) -> Option<f64> {
+        let room = self.spec.kv_tokens.filter(|_| config.line_kv_share > 0.0)?;
+        Some(f64::from(room) * config.line_kv_share * f64::from(self.weight()))
     }
 
     /// It asked to be left alone for `wait`.
@@ -364,7 +369,7 @@ impl Backend {
     }
 
     /// Sets its gauges; called when somebody is about to read them.
-    pub fn observe(&self, now: Instant) {
+    pub fn observe(&self, now: Instant, config: &Config) {
         let healthy = match self.outlier.service(now) {
             Service::Open => 1.0,
             Service::Probation => 0.5,
@@ -372,6 +377,7 @@ impl Backend {
         };
         let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
+        self.metrics.observe_line(self.load.context(), self.line_tokens(config));
         if let Some(age) = self.report_age(now) {
             self.metrics.report_age.set(f64::from(age));
         }

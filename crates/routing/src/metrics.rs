@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use plimsoll_telemetry::{Counter, Gauge, catalog};
 use plimsoll_types::Prices;
 
@@ -18,6 +20,10 @@ pub(crate) struct BackendMetrics {
     queued_tokens: Gauge,
     expected_ttft: Gauge,
     healthy: Gauge,
+    context: Gauge,
+    /// Made where there is a line: a backend whose memory is not known has none.
+    line: OnceLock<Gauge>,
+    backend: String,
     pub(crate) report_age: Gauge,
 }
 
@@ -38,6 +44,9 @@ impl BackendMetrics {
             queued_tokens: catalog::BACKEND_QUEUED_TOKENS.gauge(&[backend]),
             expected_ttft: catalog::BACKEND_EXPECTED_TTFT.gauge(&[backend]),
             healthy: catalog::BACKEND_HEALTHY.gauge(&[backend]),
+            context: catalog::BACKEND_CONTEXT.gauge(&[backend]),
+            line: OnceLock::new(),
+            backend: backend.to_owned(),
             report_age: catalog::BACKEND_REPORT_AGE.gauge(&[backend]),
         }
     }
@@ -49,10 +58,24 @@ impl BackendMetrics {
     }
 
     pub(crate) fn retire(&self) {
-        let gauges =
-            [&self.in_flight, &self.queued_tokens, &self.expected_ttft, &self.healthy, &self.report_age];
-        for gauge in gauges {
+        let always = [
+            &self.in_flight,
+            &self.queued_tokens,
+            &self.expected_ttft,
+            &self.healthy,
+            &self.context,
+            &self.report_age,
+        ];
+        for gauge in always.into_iter().chain(self.line.get()) {
             gauge.set(f64::NAN);
+        }
+    }
+
+    /// Tokens that memory holds and that it may hold.
+    pub(crate) fn observe_line(&self, context: u64, line: Option<f64>) {
+        self.context.set(context as f64);
+        if let Some(line) = line {
+            self.line.get_or_init(|| catalog::BACKEND_LINE.gauge(&[&self.backend])).set(line);
         }
     }
 

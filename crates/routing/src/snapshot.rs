@@ -192,7 +192,7 @@ impl Fleet {
     /// Sets the gauges of its backends and domains; called when somebody is about to read them.
     pub fn observe(&self, now: Instant) {
         for backend in &self.backends {
-            backend.observe(now);
+            backend.observe(now, &self.config);
         }
         for domain in self.domains.all() {
             let state = self.state_of(domain, now);

@@ -185,6 +185,18 @@ pub const BACKEND_QUEUED_TOKENS: Metric = Metric::gauge_of(
     &["backend"],
     "Prompt tokens dispatched to a backend whose first token has not come yet (estimated).",
 );
+/// What a backend's memory is taken to hold.
+pub const BACKEND_CONTEXT: Metric = Metric::gauge_of(
+    "plimsoll_backend_context_tokens",
+    &["backend"],
+    "Tokens of prompts and expected answers of all that is in flight at a backend (estimated).",
+);
+/// What it may hold.
+pub const BACKEND_LINE: Metric = Metric::gauge_of(
+    "plimsoll_backend_line_tokens",
+    &["backend"],
+    "The line of a backend: how large plimsoll_backend_context_tokens may get before requests wait. Only where its memory is known.",
+);
 /// What routing expects of a backend.
 pub const BACKEND_EXPECTED_TTFT: Metric = Metric::gauge_of(
     "plimsoll_backend_expected_ttft_seconds",
@@ -194,15 +206,28 @@ pub const BACKEND_EXPECTED_TTFT: Metric = Metric::gauge_of(
 /// Requests that are held.
 pub const QUEUE_LENGTH: Metric = Metric::gauge_of(
     "plimsoll_queue_requests",
-    &["model"],
+    &["model", "priority"],
     "Requests that wait because every backend of their model is at its line.",
 );
 /// How long requests were held.
 pub const QUEUE_WAIT: Metric = Metric::histogram_of(
     "plimsoll_queue_wait_seconds",
-    &["model"],
+    &["model", "priority"],
     TTFT_BUCKETS,
     "How long a request waited because every backend was at its line; only of those that waited.",
+);
+/// What overtaking costs those who are overtaken.
+pub const QUEUE_LATE: Metric = Metric::histogram_of(
+    "plimsoll_queue_late_seconds",
+    &["model"],
+    TTFT_BUCKETS,
+    "How much later a request left the queue than its tenant's requests of its priority would have in the order of arrival.",
+);
+/// Requests that the queue turned away.
+pub const QUEUE_REFUSALS: Metric = Metric::counter_of(
+    "plimsoll_queue_refusals_total",
+    &["model"],
+    "Requests refused because they would have waited, or did wait, longer than they may, or because the queue was full.",
 );
 /// What was cached of prompts, as routing thought.
 pub const PREFIX_TOKENS: Metric = Metric::counter_of(
@@ -350,9 +375,13 @@ pub const ALL: &[Metric] = &[
     BROKEN_STREAMS,
     BACKEND_IN_FLIGHT,
     BACKEND_QUEUED_TOKENS,
+    BACKEND_CONTEXT,
+    BACKEND_LINE,
     BACKEND_EXPECTED_TTFT,
     QUEUE_LENGTH,
     QUEUE_WAIT,
+    QUEUE_LATE,
+    QUEUE_REFUSALS,
     PREFIX_TOKENS,
     PREFIX_PICKS,
     SPILLOVERS,

@@ -28,7 +28,7 @@ pub use error::ServeError;
 pub use keys::{Key, Keys, List, Section};
 pub use locality::Locality;
 pub use prices::Prices;
-pub use request::{Envelope, Forward, Kind, Protocol, Request, Splice, Tenant};
+pub use request::{Envelope, Forward, Kind, Priority, Protocol, Request, Splice, Tenant};
 pub use step_time::{Chunked, StepTime};
 pub use text::Text;
 pub use time::Instant;

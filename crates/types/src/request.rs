@@ -112,13 +112,80 @@ impl Protocol {
     }
 }
 
+/// How urgent a request is among those that wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// As most are.
+    #[default]
+    Normal,
+    /// When nobody else wants to.
+    Low,
+}
+
+impl Priority {
+    /// Every priority, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+    /// Their names, in this order.
+    pub const NAMES: [&str; 3] = ["high", "normal", "low"];
+
+    /// The name in configuration, header fields and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// The priority of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
+
+    /// What is granted of it to `tenant`; everything where nobody is known.
+    #[must_use]
+    pub fn granted_to(self, tenant: Option<&Tenant>) -> Self {
+        tenant.map_or(self, |tenant| self.max(tenant.most_urgent))
+    }
+
+    /// What a number means as engines have it: lower goes first, and 0 is what nobody said.
+    #[must_use]
+    pub fn of_number(number: f64) -> Self {
+        if number < 0.0 {
+            Self::High
+        } else if number > 0.0 {
+            Self::Low
+        } else {
+            Self::Normal
+        }
+    }
+}
+
 /// Who pays: what an API key stands for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// Its name in the configuration, for log lines.
     pub name: String,
+    /// Its share among those that wait, beside the shares of others.
+    pub weight: u32,
+    /// The most urgent that its requests may be.
+    pub most_urgent: Priority,
     /// Where its requests may be served: labels of which one must hold; none means everywhere.
     pub residency: Vec<String>,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self { name: String::new(), weight: 1, most_urgent: Priority::High, residency: Vec::new() }
+    }
+}
+
+impl Tenant {
+    /// A tenant with a share like everybody's, whose requests may be as urgent as they say.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
 }
 
 /// A change to a body that has a reason: put `text` in the place of the bytes at `at`.
@@ -155,6 +222,8 @@ pub struct Envelope {
     pub max_tokens: Option<u32>,
     /// Who pays; `None` where no keys are configured.
     pub tenant: Option<Arc<Tenant>>,
+    /// How urgent it is, as far as its tenant may say so.
+    pub priority: Priority,
     /// Where it may be served: labels with commas between, of which one must hold.
     pub residency: Option<Text>,
     /// When the caller stops waiting for all of the answer.

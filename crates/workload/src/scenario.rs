@@ -9,6 +9,7 @@ mod gateways;
 mod published;
 mod reality;
 mod shipped;
+mod tenants;
 mod variants;
 
 pub use backends::Group;
@@ -17,6 +18,7 @@ pub use gateways::{Gateway, RoundTrip};
 pub use published::{Published, Row};
 pub use reality::Reality;
 pub use shipped::{SHIPPED, Shipped};
+pub use tenants::Tenant;
 pub use variants::Variant;
 
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub struct Scenario {
     pub trace: trace::Source,
     /// What a request must keep to.
     pub slo: Slo,
+    /// What gateways know of who sends the requests; of whom nothing is said has a share like everybody's.
+    pub tenants: Vec<Tenant>,
     /// The gateways; none means one, at no distance from its callers.
     pub gateways: Vec<Gateway>,
     /// How far regions are from each other.
@@ -74,6 +78,7 @@ impl Default for Scenario {
             about: String::new(),
             trace: trace::Source::default(),
             slo: Slo { ttft_seconds: 1.0, tpot_seconds: 0.05 },
+            tenants: Vec::new(),
             gateways: Vec::new(),
             round_trips: Vec::new(),
             backends: Vec::new(),
@@ -172,6 +177,11 @@ impl Section for Scenario {
         keys.text(Key::new("about", "One line on what the scenario shows."), &mut self.about);
         keys.section(Key::new("trace", "The requests."), &mut self.trace);
         keys.section(Key::new("slo", "What a request must keep to, to count as good."), &mut self.slo);
+        let key = Key::new(
+            "tenants",
+            "What gateways know of who sends the requests, beside their names in `trace`; nothing need be said.",
+        );
+        keys.list(key, &mut self.tenants);
         let key = Key::new("gateways", "The gateways; none means one, at no distance from its callers.");
         keys.list(key, &mut self.gateways);
         keys.list(Key::new("round_trips", "How far regions are from each other."), &mut self.round_trips);

@@ -338,4 +338,52 @@ fn a_region_that_dies_costs_no_new_request_fills_nobody_and_is_not_run_over_when
         };
         assert!(after(outage) < 2.0 * after(calm), "{} {}", after(outage), after(calm));
     }
+/// Requests of two tenants at a backend that has memory for a few at a time, and far more of them than it can serve.
+const TOO_MANY: &str = "
+trace:
+  synthetic: plain
+  arrivals: {process: poisson, rate: 24}
+  for_s: 30
+  prompt: {law: fixed, mean: 400}
+  output: {law: fixed, mean: 20}
+  tenants: [{name: busy, share: 10}, {name: quiet, share: 1}]
+backends: [{name: one, kv_tokens: 4000, step_time: {e1: 0.1, d0: 10.0}, prefix_cache: false}]
+pipeline: {ttft_limit_ms: 600000, ttft_floor_ms: 600000, hold_headers_ms: 600000}
+";
+
+/// How many of a tenant's requests were served, as a share, and the mean time to their first token in seconds.
+fn served(outcome: &Outcome, tenant: &str) -> (f64, f64) {
+    let index = outcome.about.tenants.iter().position(|name| name == tenant).unwrap();
+    let own: Vec<_> = outcome.records.iter().filter(|record| usize::from(record.tenant) == index).collect();
+    let waits: Vec<f64> =
+        own.iter().filter_map(|record| Some((record.first_token? - record.due).as_secs_f64())).collect();
+    (waits.len() as f64 / own.len() as f64, waits.iter().sum::<f64>() / waits.len() as f64)
+}
+
+#[test]
+fn a_quiet_tenant_does_not_notice_that_another_sends_more_than_can_be_served() {
+    let outcomes =
+        run(&format!("{TOO_MANY}variants: [{{name: in order, queue_order: arrival}}, {{name: fair}}]"));
+    let (share, _) = served(&outcomes[0], "quiet");
+    assert!(share < 0.9, "in the order of arrival both suffer: {share}");
+    let ((quiet, ttft), (busy, _)) = (served(&outcomes[1], "quiet"), served(&outcomes[1], "busy"));
+    assert!(quiet == 1.0 && ttft < 1.0, "{quiet} of the quiet one are served, after {ttft} s");
+    assert!(busy > 0.3 && busy < 0.9, "{busy} of the busy one");
+}
+
+#[test]
+fn who_may_be_urgent_is_served_and_the_others_get_their_reserve() {
+    let world = TOO_MANY.replace("share: 10", "share: 2");
+    let outcomes = run(&format!(
+        "{world}tenants: [{{name: busy, priority: high}}, {{name: quiet, priority: low}}]\nvariants: [{{name: a, queue_order: arrival}}, {{name: b}}]"
+    ));
+    let (in_order, by_priority) = (served(&outcomes[0], "busy").0, served(&outcomes[1], "busy").0);
+    assert!(by_priority > in_order + 0.1, "{in_order} {by_priority}");
+    assert!(served(&outcomes[1], "quiet").0 > 0.02, "{:?}", served(&outcomes[1], "quiet"));
+}
+
+#[test]
+fn without_a_line_nobody_waits_and_nobody_is_refused() {
+    let outcomes = run(&format!("{TOO_MANY}variants: [{{name: at once, line: false}}]"));
+    assert_eq!((served(&outcomes[0], "busy").0, served(&outcomes[0], "quiet").0), (1.0, 1.0));
 }

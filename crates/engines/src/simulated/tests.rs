@@ -69,6 +69,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        priority: plimsoll_types::Priority::Normal,
         residency: None,
         deadline: None,
         patience: None,

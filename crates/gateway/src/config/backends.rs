@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::auth;
 use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
 use plimsoll_fleet::Publisher;
-use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
+use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Priority, Section, ServedModel, StepTime};
 
 /// One backend, as it stands in the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -462,7 +462,7 @@ fn tcp(address: &str) -> Option<String> {
 }
 
 /// A key that lets its holder in, as a tenant.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ApiKey {
     /// Who that is.
     pub tenant: String,
@@ -472,6 +472,23 @@ pub struct ApiKey {
     pub key: String,
     /// Or its SHA-256, in hexadecimal.
     pub sha256: String,
+    /// The tenant's share among those that wait.
+    pub weight: u64,
+    /// The most urgent that its requests may be.
+    pub priority: &'static str,
+}
+
+impl Default for ApiKey {
+    fn default() -> Self {
+        Self {
+            tenant: String::new(),
+            key: String::new(),
+            sha256: String::new(),
+            weight: 1,
+            priority: Priority::Normal.name(),
+            residency: Vec::new(),
+        }
+    }
 }
 
 impl ApiKey {
@@ -506,6 +523,17 @@ impl Section for ApiKey {
             Key::new("sha256", "The SHA-256 of the key, in hexadecimal, in the place of the key."),
             &mut self.sha256,
         );
+        let key = Key::new(
+            "weight",
+            "The tenant's share of what backends can do while requests wait: one with 2 gets twice as many tokens as one \
+             with 1.",
+        );
+        keys.number(key, 1..=1_000, &mut self.weight);
+        let key = Key::new(
+            "priority",
+            "The most urgent that its requests may be, whatever they say in `x-plimsoll-priority` or `priority`.",
+        );
+        keys.choice(key, &Priority::NAMES, &mut self.priority);
         if self.tenant.is_empty() {
             keys.wrong("tenant", "is missing".into());
         }

@@ -37,6 +37,7 @@ pub(super) fn request(
     if !options.residency.is_empty() {
         metadata.head.allow_places(&options.residency.join(","))?;
     }
+    let tenant = payer(tenant, options.tenant)?;
     let envelope = Envelope {
         id,
         protocol: Protocol::Grpc,
@@ -48,7 +49,8 @@ pub(super) fn request(
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,
         max_tokens: peeked.max_tokens,
-        tenant: payer(tenant, options.tenant)?,
+        priority: metadata.head.priority.unwrap_or(peeked.priority).granted_to(tenant.as_deref()),
+        tenant,
         residency: metadata.head.residency,
         deadline: metadata.deadline.into_iter().chain(own).min(),
         patience: None,
@@ -96,8 +98,8 @@ fn payer(known: Option<Arc<Tenant>>, named: Option<String>) -> Result<Option<Arc
             code: Some("wrong_tenant".into()),
         }),
         (None, Some(name)) => {
-            let name = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
-            Ok(Some(Arc::new(Tenant { name, ..Tenant::default() })))
+            let name: String = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
+            Ok(Some(Arc::new(Tenant::named(name))))
         }
         (known, _) => Ok(known),
     }
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_tenant_is_the_key_s_and_a_name_where_there_are_no_keys() {
-        let known = || Some(Arc::new(Tenant { name: "a".into(), ..Tenant::default() }));
+        let known = || Some(Arc::new(Tenant::named("a")));
         let name = |payer: Result<Option<Arc<Tenant>>, ServeError>| {
             payer.map(|tenant| tenant.map(|tenant| tenant.name.clone()))
         };

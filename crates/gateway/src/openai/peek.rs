@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use plimsoll_engines::json::{JsonError, Next, Scanner, Str, Visit};
-use plimsoll_types::{Blocks, Kind, ServeError, Splice, Text};
+use plimsoll_types::{Blocks, Kind, Priority, ServeError, Splice, Text};
 
 use super::prompt::{Part, Prompt};
 use crate::config::Requests;
@@ -22,6 +22,7 @@ pub(crate) struct Peeked {
     pub(crate) prompt_tokens: u32,
     pub(crate) blocks: Blocks,
     pub(crate) max_tokens: Option<u32>,
+    pub(crate) priority: Priority,
 }
 
 /// Bytes of text that make a token, roughly, in the languages and vocabularies of today.
@@ -108,6 +109,7 @@ struct Found {
     prompt_bytes: usize,
     salt: Range<usize>,
     max_tokens: Option<u32>,
+    priority: Range<usize>,
     first_member: usize,
 }
 
@@ -130,6 +132,7 @@ const KEYS: &[&str] = &[
     "query",
     "documents",
     "cache_salt",
+    "priority",
 ];
 
 struct Reader<'a> {
@@ -205,6 +208,10 @@ impl Reader<'_> {
                 Ok(())
             }
             "n" | "best_of" => self.whole(name, self.limits.max_choices).map(|_| ()),
+            "priority" => {
+                self.found.priority = self.scanner.skip()?;
+                Ok(())
+            }
             "cache_salt" => {
                 self.found.salt = self.prose(None)?;
                 Ok(())
@@ -383,6 +390,11 @@ impl Found {
             prompt_tokens: u32::try_from(self.prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX / 2),
             blocks: Blocks::default(),
             max_tokens: self.max_tokens,
+            // What is no number is for the engine to refuse.
+            priority: std::str::from_utf8(&body[self.priority])
+                .ok()
+                .and_then(|number| number.parse().ok())
+                .map_or(Priority::Normal, Priority::of_number),
         })
     }
 
@@ -422,6 +434,18 @@ mod tests {
         let peeked = look(body).unwrap();
         assert_eq!((&*peeked.model, &body[peeked.model_at.clone()]), ("m", "\"m\""));
         assert!(peeked.stream && peeked.max_tokens == Some(7) && peeked.prompt_tokens > 3);
+    }
+
+    #[test]
+    fn a_lower_number_is_more_urgent_and_what_is_no_number_says_nothing() {
+        let priority = |value: &str| {
+            look(&format!(r#"{{"priority":{value},"model":"m","messages":[]}}"#)).unwrap().priority
+        };
+        assert_eq!(
+            (priority("-3"), priority("0"), priority("7")),
+            (Priority::High, Priority::Normal, Priority::Low)
+        );
+        assert_eq!((priority("null"), priority("\"high\"")), (Priority::Normal, Priority::Normal));
     }
 
     #[test]

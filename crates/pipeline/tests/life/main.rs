@@ -1,5 +1,6 @@
 //! The life of a request, on a clock of our own: failures, limits, and that all is given back.
 
+mod queue;
 mod scripted;
 
 use std::time::Duration;
@@ -255,61 +256,6 @@ async fn an_unknown_model_is_told_which_models_there_are() {
         request.envelope.model = "other".into();
         let error = house.pipeline.serve(request).await.err().unwrap();
         assert_eq!(error.to_string(), "the model `other` does not exist here; these do: m");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_beyond_the_line_wait_in_order_and_go_as_soon_as_there_is_room() {
-    on_a_core(async {
-        let answer = || vec![Head(200, true), Token, Wait(1_000), Token, Done];
-        let house = House::narrow(Config::default(), vec![vec![answer(), answer(), answer()]], 1);
-        let start = house.clock.now();
-        let serve = |house: &House| {
-            let (pipeline, clock, request) =
-                (house.pipeline.clone(), house.clock.clone(), house.request(true));
-            tokio::task::spawn_local(async move {
-                let mut answer = pipeline.serve(request).await.unwrap();
-                let begun = clock.now();
-                all(&mut answer.body).await;
-                begun
-            })
-        };
-        let tasks = [serve(&house), serve(&house), serve(&house)];
-        let mut begun = Vec::new();
-        for task in tasks {
-            begun.push(millis(start, task.await.unwrap()));
-        }
-        assert_eq!(begun, [0, 1_000, 2_000]);
-        assert_eq!((house.calls(), house.held()), (3, (0, 0, 0, 0)));
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_waits_too_long_or_finds_too_many_waiting_is_refused_and_who_leaves_is_gone() {
-    on_a_core(async {
-        let config = Config { max_queued: 1, max_wait: Duration::from_secs(2), ..Config::default() };
-        let house = House::narrow(config, vec![vec![vec![Head(200, true), Token, Hang]]], 1);
-        let _first = house.pipeline.serve(house.request(true)).await.unwrap();
-        let start = house.clock.now();
-        let pipeline = house.pipeline.clone();
-        let waits = house.request(true);
-        let second = tokio::task::spawn_local(async move { pipeline.serve(waits).await.err() });
-        tokio::task::yield_now().await;
-        let third = house.pipeline.serve(house.request(true)).await.err().unwrap();
-        assert!(matches!(third, ServeError::Overloaded { .. }), "{third:?}");
-        assert_eq!(millis(start, house.clock.now()), 0, "at once: one waits already");
-        let second = second.await.unwrap().unwrap();
-        assert!(matches!(second, ServeError::Overloaded { .. }), "{second:?}");
-        assert_eq!(millis(start, house.clock.now()), 2_000);
-        let leaves = house.pipeline.clone();
-        let request = house.request(true);
-        let left = tokio::task::spawn_local(async move { leaves.serve(request).await.err() });
-        tokio::task::yield_now().await;
-        left.abort();
-        assert!(left.await.is_err());
-        assert_eq!((house.calls(), house.held()), (1, (1, 1, 0, 1)));
     })
     .await;
 }

@@ -194,6 +194,7 @@ impl House {
             blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
+            priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,
             patience: None,

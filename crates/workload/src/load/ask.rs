@@ -81,6 +81,7 @@ impl Requests {
             blocks: Blocks::default(),
             max_tokens: Some(arrival.output_tokens),
             tenant: None,
+            priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,
             patience: None,

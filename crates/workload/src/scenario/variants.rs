@@ -11,10 +11,29 @@ pub struct Variant {
     pub commitments: bool,
     /// Whether gateways send to all regions, or each to the backends of its own: one of [`BORDERS`].
     pub borders: &'static str,
+    /// Whether backends have a line; if not, every request is sent on at once.
+    pub line: bool,
+    /// In what order those leave that wait at it.
+    pub queue_order: &'static str,
 }
 
 /// What borders between regions may be.
 const BORDERS: &[&str] = &["open", "closed"];
+/// Orders of the queue that a variant can name, and none.
+const ORDERS: &[&str] = &["as_configured", "short_first", "arrival"];
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            faults: true,
+            commitments: true,
+            borders: BORDERS[0],
+            line: true,
+            queue_order: ORDERS[0],
+        }
+    }
+}
 
 impl Variant {
     /// Whether a gateway sends to the backends of its own region only.
@@ -22,11 +41,19 @@ impl Variant {
     pub fn closes_borders(&self) -> bool {
         self.borders == BORDERS[1]
     }
-}
 
-impl Default for Variant {
-    fn default() -> Self {
-        Self { name: String::new(), faults: true, commitments: true, borders: BORDERS[0] }
+    /// What gateways are configured with in this variant.
+    pub(crate) fn configure(
+        &self,
+        routing: &mut plimsoll_routing::Config,
+        pipeline: &mut plimsoll_pipeline::Config,
+    ) {
+        if !self.line {
+            (routing.line_kv_share, routing.line_prompt_tokens) = (0.0, 0);
+        }
+        if self.queue_order != ORDERS[0] {
+            pipeline.queue_order = self.queue_order;
+        }
     }
 }
 
@@ -42,6 +69,10 @@ impl Section for Variant {
             "Whether gateways send to the backends of all regions (`open`), or of their own only (`closed`).",
         );
         keys.choice(key, BORDERS, &mut self.borders);
+        let key = Key::new("line", "Whether backends have a line; if not, every request is sent on at once.");
+        keys.flag(key, &mut self.line);
+        let key = Key::new("queue_order", "In the place of `pipeline.queue_order`.");
+        keys.choice(key, ORDERS, &mut self.queue_order);
         if self.name.is_empty() {
             keys.wrong("name", "is missing".into());
         }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plimsoll_types::{BLOCK_TOKENS, Blocks, Envelope, Instant, Kind, Request, Text};
+use plimsoll_types::{BLOCK_TOKENS, Blocks, Envelope, Instant, Kind, Priority, Request, Tenant, Text};
 
 use crate::random::mix;
+use crate::scenario;
 use crate::trace::{Arrival, Trace};
 
 /// The trace of a run, with what gateways are told of each request.
@@ -14,6 +15,7 @@ pub(super) struct Requests {
     /// All numbers, one after the other: a body is a slice of it, so that none is allocated.
     numbers: Bytes,
     models: Vec<Text>,
+    tenants: Vec<(Arc<Tenant>, Priority)>,
     /// Prompt tokens as a gateway estimates them, who has no tokenizer.
     estimates: Vec<u32>,
 }
@@ -23,11 +25,20 @@ const BYTES_PER_TOKEN: u32 = 4;
 const ID: Text = Text::from_static("simulated");
 
 impl Requests {
-    /// The requests of `trace`, whose prompts gateways take to have `estimates` tokens.
-    pub(super) fn new(trace: Arc<Trace>, estimates: Vec<u32>) -> Self {
+    /// The requests of `trace`, whose prompts gateways take to have `estimates` tokens, and whose tenants they know as
+    /// `known`.
+    pub(super) fn new(trace: Arc<Trace>, estimates: Vec<u32>, known: &[scenario::Tenant]) -> Self {
         let numbers: Vec<u8> = (0..trace.arrivals.len() as u64).flat_map(u64::to_le_bytes).collect();
         let models = trace.models.iter().map(|model| Text::from(model.clone())).collect();
-        Self { trace, numbers: numbers.into(), models, estimates }
+        let tenants = trace.tenants.iter().map(|name| {
+            let plain = scenario::Tenant::default();
+            let known = known.iter().find(|known| known.name == *name).unwrap_or(&plain);
+            let most_urgent = known.priority();
+            let (name, weight) = (name.clone(), known.weight as u32);
+            (Arc::new(Tenant { name, weight, most_urgent, ..Tenant::default() }), most_urgent)
+        });
+        let tenants = tenants.collect();
+        Self { trace, numbers: numbers.into(), models, tenants, estimates }
     }
 
     /// The trace.
@@ -54,7 +65,8 @@ impl Requests {
             prompt_tokens: self.estimates[index],
             blocks: self.blocks(arrival),
             max_tokens: None,
-            tenant: None,
+            priority: self.tenants[usize::from(arrival.tenant)].1,
+            tenant: Some(Arc::clone(&self.tenants[usize::from(arrival.tenant)].0)),
             residency: None,
             deadline: None,
             patience: None,

@@ -62,7 +62,8 @@ impl World<'_> {
                 Station::new(build, face.clone(), Rc::clone(&gaps))
             })
             .collect();
-        let requests = Rc::new(Requests::new(Arc::clone(&self.trace), self.estimates()));
+        let requests =
+            Rc::new(Requests::new(Arc::clone(&self.trace), self.estimates(), &self.scenario.tenants));
         let specs: Vec<BackendSpec> =
             members.iter().map(|member| self.spec(&groups[member.group], member.number)).collect();
         let elapsed = executor::run(&clock, async {
@@ -112,14 +113,16 @@ impl World<'_> {
         requests: &Rc<Requests>,
         clock: &Face,
     ) -> Rc<Pipeline> {
-        let routing = plimsoll_routing::Config { policy: self.policy, ..self.scenario.routing.clone() };
+        let mut routing = plimsoll_routing::Config { policy: self.policy, ..self.scenario.routing.clone() };
+        let mut config = self.scenario.pipeline.clone();
+        self.variant.configure(&mut routing, &mut config);
         // What this gateway is told: how far each backend is from here.
         let told = specs
             .into_iter()
             .zip(&stations)
             .map(|(spec, station)| BackendSpec { round_trip: Some(2 * station.way(index)), ..spec });
         let fleet = Fleet::new(told.collect(), routing, None);
-        let shared = Shared::new(Snapshot::new(fleet, self.scenario.pipeline.clone()));
+        let shared = Shared::new(Snapshot::new(fleet, config));
         if !self.scenario.reports.is_zero() {
             let caches = self.scenario.tell_caches.then(|| Rc::clone(requests));
             let every = (self.scenario.reports, clock.clone());
@@ -156,7 +159,11 @@ impl World<'_> {
             round_trip: None,
             prices: self.prices(group, number),
             residency: Vec::new(),
-            max_in_flight: u32::try_from(group.max_in_flight).unwrap_or(u32::MAX),
+            max_in_flight: if self.variant.line {
+                u32::try_from(group.max_in_flight).unwrap_or(u32::MAX)
+            } else {
+                u32::MAX
+            },
         }
     }
 

@@ -1,0 +1,393 @@
+//! Who goes first of those that wait for room. Hot path: no allocation once warm, no lock, O(log n).
+//!
+//! ```text
+//!   band      high ▸ normal ▸ low                 the most urgent; each lower one has a twentieth of what passes it
+//!   tenant    the least served for its weight     virtual token counters (VTC, OSDI 2024)
+//!   request   late ▸ due ▸ short                  see `flow`
+//! ```
+//!
+//! Nothing here waits or wakes: a driver asks who is first, sees whether there is room, and says who has left. Tokens
+//! are those that a request is expected to cost: its prompt, and twice its answer.
+
+mod flow;
+mod forecast;
+mod heap;
+mod nodes;
+mod sizes;
+
+pub use nodes::Ticket;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use plimsoll_types::{Instant, Priority};
+
+use flow::Flow;
+use forecast::Forecast;
+use heap::Heap;
+use nodes::{NONE, Nodes};
+
+/// Of what goes before a band, this share is owed to it.
+const RESERVE: i64 = 20;
+/// So many tokens must be owed to a band before one of its requests goes first, however many tokens that has: what is
+/// too much is paid back before the next one.
+const TURN: i64 = 1_000;
+/// Tokens of the counter for one token of a tenant with a weight of one.
+const SCALE: u64 = 1 << 10;
+/// Tenants of whom it is remembered what they have got while nobody of theirs waits.
+const REMEMBERED: usize = 4_096;
+
+const BANDS: usize = Priority::ALL.len();
+
+/// In what order requests leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Bands, tenants, deadlines, short ones first.
+    #[default]
+    ShortFirst,
+    /// As they came, whoever they are.
+    Arrival,
+}
+
+/// What a queue may hold, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Requests.
+    pub requests: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Who goes first.
+    pub order: Order,
+    /// How late a request is, beside the order of arrival, before nobody goes before it any more.
+    pub aging: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests: 4_096, bytes: 1 << 30, order: Order::ShortFirst, aging: Duration::from_secs(2) }
+    }
+}
+
+/// One that comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Whose it is.
+    pub tenant: u64,
+    /// The share of the tenant beside others, at least one.
+    pub weight: u32,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Tokens that it is expected to cost.
+    pub tokens: u32,
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// The last moment at which it can begin and meet its deadline; [`Instant::NEVER`] if it has none.
+    pub latest: Instant,
+}
+
+/// Nobody more can wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("as many wait as may")]
+pub struct Full;
+
+/// Those that wait.
+#[derive(Debug, Default)]
+pub struct Queue {
+    limits: Limits,
+    nodes: Nodes,
+    flows: Vec<Flow>,
+    vacant: Vec<u32>,
+    /// Where each flow stands among those of its band; nowhere if nobody waits in it. Beside the flows, because a change
+    /// moves many places.
+    places: Vec<u32>,
+    known: HashMap<(usize, u64), u32, BuildHasherDefault<Mix>>,
+    bands: [Band; BANDS],
+    len: usize,
+    bytes: u64,
+    forecast: Forecast,
+    /// The latest that anybody said it was.
+    now: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Band {
+    /// Flows in which somebody waits, by their counters.
+    flows: Heap,
+    len: usize,
+    tokens: u64,
+    /// Weights of those flows together.
+    weight: u64,
+    /// Tokens that it is owed, or owes.
+    owed: i64,
+    /// The counter of whoever was served last, before he was.
+    floor: u64,
+}
+
+impl Queue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Other limits from now on; whoever waits goes on waiting.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of the bodies of those that wait.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The latest moment of which it was told.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// One comes to wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if as many wait already as may.
+    pub fn enter(&mut self, entry: &Entry, now: Instant) -> Result<Ticket, Full> {
+        let full = self.len as u64 >= self.limits.requests || self.bytes + entry.bytes > self.limits.bytes;
+        // A body that is larger than all that may wait waits alone, or not at all.
+        if full && !(self.len == 0 && self.limits.requests > 0) {
+            return Err(Full);
+        }
+        self.now = self.now.max(now);
+        if self.len == 0 {
+            self.forecast.begin(now);
+        }
+        self.forecast.comes(entry.tokens, now);
+        let at = self.flow_of(entry);
+        let number = self.nodes.add(at, (entry.tokens, entry.bytes));
+        self.activate(at, entry.weight);
+        let flow = &mut self.flows[at as usize];
+        flow.enter(number, entry.latest, &mut self.nodes);
+        let band = &mut self.bands[flow.band];
+        band.len += 1;
+        band.tokens += u64::from(entry.tokens);
+        self.len += 1;
+        self.bytes += entry.bytes;
+        Ok(self.nodes.ticket(number))
+    }
+
+    /// Who goes first at `now`.
+    pub fn first(&mut self, now: Instant) -> Option<Ticket> {
+        self.now = self.now.max(now);
+        let due = |band: &Band| band.len > 0 && band.owed >= TURN;
+        let lower = self.bands[1..].iter().rposition(due).map(|band| band + 1);
+        let band = lower.or_else(|| self.bands.iter().position(|band| band.len > 0))?;
+        let number = self.first_in(band, now)?;
+        Some(self.nodes.ticket(number))
+    }
+
+    fn first_in(&mut self, band: usize, now: Instant) -> Option<u32> {
+        let (_, flow) = self.bands[band].flows.first()?;
+        let flow = &mut self.flows[flow as usize];
+        Some(match self.limits.order {
+            Order::ShortFirst => flow.first(now, self.limits.aging, &mut self.nodes),
+            Order::Arrival => flow.oldest(),
+        })
+    }
+
+    /// One leaves to be served. Gives how much later that is than in the order of arrival; `None` if he had left before.
+    pub fn serve(&mut self, ticket: Ticket, now: Instant) -> Option<Duration> {
+        if !self.nodes.holds(ticket) {
+            return None;
+        }
+        self.now = self.now.max(now);
+        let (at, tokens, passed) = {
+            let node = &self.nodes[ticket.number];
+            (node.flow, node.tokens, node.passed)
+        };
+        self.forecast.leaves(tokens, now);
+        let flow = &mut self.flows[at as usize];
+        let band = flow.band;
+        flow.serve(ticket.number, now, &mut self.nodes);
+        self.bands[band].floor = self.bands[band].floor.max(flow.counter);
+        flow.counter += charge(tokens, flow.weight);
+        if band > 0 {
+            self.bands[band].owed -= i64::from(tokens);
+        }
+        for lower in &mut self.bands[band + 1..] {
+            // Nothing is saved up while nobody waits.
+            let most = if lower.len > 0 { i64::MAX } else { 0 };
+            lower.owed = (lower.owed + (i64::from(tokens) / RESERVE).max(1)).min(most);
+        }
+        self.gone(at, ticket.number);
+        Some(now - passed)
+    }
+
+    /// One does not want to wait any longer.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        if self.nodes.holds(ticket) {
+            let at = self.nodes[ticket.number].flow;
+            self.flows[at as usize].cancel(ticket.number, self.now, &mut self.nodes);
+            self.gone(at, ticket.number);
+        }
+    }
+
+    /// What a tenant's request cost beside what was expected of it, now that it is known.
+    pub fn settle(&mut self, (tenant, priority): (u64, Priority), (expected, came): (u32, u32)) {
+        let Some(at) = self.known.get(&(priority as usize, tenant)).copied() else { return };
+        let flow = &mut self.flows[at as usize];
+        let (more, less) = (charge(came, flow.weight), charge(expected, flow.weight));
+        flow.counter = (flow.counter + more).saturating_sub(less);
+        let change = (self.places[at as usize], flow.counter);
+        if change.0 != NONE {
+            self.bands[flow.band].flows.change(change, placed(&mut self.places));
+        }
+    }
+
+    /// How long one that comes now is expected to wait; `None` as long as nobody has waited.
+    #[must_use]
+    pub fn expected_wait(&self, entry: &Entry, now: Instant) -> Option<Duration> {
+        let rate = self.forecast.rate(now)?;
+        let (priority, tenant) = self.key(entry);
+        let band = &self.bands[priority];
+        let flow = self.known.get(&(priority, tenant)).map(|at| &self.flows[*at as usize]);
+        let own = flow.map_or(0, |flow| flow.sizes.all());
+        let weight = u64::from(entry.weight.max(1));
+        let idle = flow.is_none_or(Flow::is_idle);
+        let weights = (band.weight + if idle { weight } else { 0 }).max(weight);
+        let above: u64 = self.bands[..priority].iter().map(|band| band.tokens).sum();
+        // While so much of his own leaves, other tenants get what they have, but no more than their share.
+        let before = |own: u64| {
+            let others = (band.tokens - flow.map_or(0, |flow| flow.sizes.all()))
+                .min(own * (weights - weight) / weight);
+            (above + own + others) as f32
+        };
+        let in_turn = before(own) / rate;
+        let seconds = match self.limits.order {
+            Order::Arrival => in_turn,
+            Order::ShortFirst => {
+                let shorter = flow.map_or(0, |flow| flow.sizes.up_to(entry.tokens));
+                let overtaken = before(shorter) / (rate * self.forecast.left_to(entry.tokens, (rate, now)));
+                overtaken.min(in_turn + 2.0 * self.limits.aging.as_secs_f32())
+            }
+        };
+        Duration::try_from_secs_f32(seconds).ok()
+    }
+
+    /// How long it takes until all that wait have left; `None` as long as nobody has waited.
+    #[must_use]
+    pub fn drains_in(&self, now: Instant) -> Option<Duration> {
+        let tokens: u64 = self.bands.iter().map(|band| band.tokens).sum();
+        Duration::try_from_secs_f32(tokens as f32 / self.forecast.rate(now)?).ok()
+    }
+
+    fn key(&self, entry: &Entry) -> (usize, u64) {
+        match self.limits.order {
+            Order::ShortFirst => (entry.priority as usize, entry.tenant),
+            Order::Arrival => (Priority::Normal as usize, 0),
+        }
+    }
+
+    fn flow_of(&mut self, entry: &Entry) -> u32 {
+        let key = self.key(entry);
+        if let Some(at) = self.known.get(&key) {
+            return *at;
+        }
+        let at = self.vacant.pop().unwrap_or(self.flows.len() as u32);
+        match self.flows.get_mut(at as usize) {
+            Some(flow) => flow.reuse(key),
+            None => {
+                self.flows.push(Flow::new(key));
+                self.places.push(NONE);
+            }
+        }
+        self.known.insert(key, at);
+        at
+    }
+
+    /// One comes to a flow. If nobody waited there, it has no claim to what others got meanwhile.
+    fn activate(&mut self, at: u32, weight: u32) {
+        let flow = &mut self.flows[at as usize];
+        if !flow.is_idle() {
+            return;
+        }
+        let band = &mut self.bands[flow.band];
+        flow.weight = weight.max(1);
+        flow.counter = flow.counter.max(band.flows.first().map_or(band.floor, |(least, _)| least));
+        band.weight += u64::from(flow.weight);
+        let item = (flow.counter, at);
+        band.flows.push(item, placed(&mut self.places));
+    }
+
+    /// One has left a flow.
+    fn gone(&mut self, at: u32, number: u32) {
+        let (tokens, bytes) = (self.nodes[number].tokens, self.nodes[number].bytes);
+        self.nodes.free(number);
+        self.len -= 1;
+        self.bytes -= bytes;
+        let flow = &self.flows[at as usize];
+        let place = self.places[at as usize];
+        let band = &mut self.bands[flow.band];
+        band.len -= 1;
+        band.tokens -= u64::from(tokens);
+        if band.len == 0 {
+            band.owed = band.owed.min(0);
+        }
+        if !flow.is_idle() {
+            band.flows.change((place, flow.counter), placed(&mut self.places));
+            return;
+        }
+        band.weight -= u64::from(flow.weight);
+        band.flows.remove(place, placed(&mut self.places));
+        self.places[at as usize] = NONE;
+        if self.known.len() > REMEMBERED {
+            self.known.remove(&(flow.band, flow.tenant));
+            self.vacant.push(at);
+        }
+    }
+}
+
+/// Notes where flows stand.
+fn placed(places: &mut [u32]) -> impl FnMut(u32, u32) {
+    |flow, place| places[flow as usize] = place
+}
+
+/// What so many tokens add to the counter of a tenant.
+fn charge(tokens: u32, weight: u32) -> u64 {
+    u64::from(tokens) * SCALE / u64::from(weight)
+}
+
+/// Tenants are known by hashes already: what is left to do is to mix in the band.
+#[derive(Debug, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+}
