@@ -11,7 +11,10 @@
 //!                                      kv: pages taken, shared, given back
 //! ```
 //!
-//! Start reading at [`step::Scheduler`]. The memory that it gives out is [`kv::Kv`].
+//! Start reading at [`step::Scheduler`]. The memory that it gives out is [`kv::Kv`]. What no engine batches by itself,
+//! [`micro::Micro`] does before it is sent: several requests become one call, within a [`budget::Budget`].
 
+pub mod budget;
 pub mod kv;
+pub mod micro;
 pub mod step;
