@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The oldest one anchors a batch, so that nobody starves, and those whose lengths are nearest to his join. While a call
-//! is under way those who come gather; once none is, to linger pays only as long as fewer wait than come in the time
-//! that a batch costs whatever it holds ([`Learned::worth`]).
+//! is under way those who come gather, but not much longer than a call usually takes; once none is, to linger pays only
+//! as long as fewer wait than come in the time that a batch costs whatever it holds ([`Learned::worth`]).
 
 mod config;
 mod learned;
@@ -46,14 +46,14 @@ pub enum Why {
     /// It is full.
     Full,
     /// Its oldest request has waited long enough.
-    Lingered,
+    Waited,
     /// One of its requests has to begin now.
     Deadline,
 }
 
 impl Why {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 5] = [Self::Idle, Self::Returned, Self::Full, Self::Lingered, Self::Deadline];
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Returned, Self::Full, Self::Waited, Self::Deadline];
 
     /// The value of the metric label `reason`.
     #[must_use]
@@ -62,7 +62,7 @@ impl Why {
             Self::Idle => "idle",
             Self::Returned => "returned",
             Self::Full => "full",
-            Self::Lingered => "lingered",
+            Self::Waited => "waited",
             Self::Deadline => "deadline",
         }
     }
@@ -114,6 +114,11 @@ impl<T> Micro<T> {
             begin_by: Instant::NEVER,
             gathered: false,
         }
+    }
+
+    /// The limits are others from now on.
+    pub fn limit(&mut self, config: &Config) {
+        (self.budget, self.max_wait) = (config.budget(), config.max_wait);
     }
 
     /// Whether nobody waits and nothing is under way.
@@ -202,13 +207,14 @@ impl<T> Micro<T> {
             return Ok(Why::Deadline);
         }
         if self.flights > 0 {
-            return Err(self.begin_by);
+            let until = since + self.learned.overdue(self.max_wait);
+            return if now >= until { Ok(Why::Waited) } else { Err(until.min(self.begin_by)) };
         }
         if f64::from(waiting.requests) >= self.learned.worth(now) {
             return Ok(if self.gathered { Why::Returned } else { Why::Idle });
         }
         let until = since + self.max_wait;
-        if now >= until { Ok(Why::Lingered) } else { Err(until.min(self.begin_by)) }
+        if now >= until { Ok(Why::Waited) } else { Err(until.min(self.begin_by)) }
     }
 
     /// The oldest one, and whoever fits beside him, the nearest lengths first.

@@ -130,6 +130,8 @@ impl Section for Config {
         keys.section(Key::new("embedded", "The embedded fleet, where it serves."), &mut self.embedded);
         keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
         keys.section(Key::new("pipeline", "Limits on the life of a request."), &mut self.pipeline);
+        let key = Key::new("batching", "Requests of different callers that go to a backend as one call.");
+        keys.section(key, &mut self.pipeline.batching);
         self.override_keys(keys);
         self.check(keys);
     }

@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plimsoll", &["gateway", "workload", "telemetry"]),
     ("gateway", &["pipeline", "routing", "engines", "yaml", "proto", "telemetry", "types"]),
     ("workload", &["pipeline", "routing", "engines", "batching", "yaml", "telemetry", "types"]),
-    ("pipeline", &["routing", "engines", "telemetry", "types"]),
+    ("pipeline", &["routing", "batching", "engines", "telemetry", "types"]),
     ("routing", &["telemetry", "types"]),
     ("engines", &["batching", "proto", "telemetry", "types"]),
     ("batching", &["telemetry", "types"]),

@@ -18,6 +18,7 @@ mod grpc;
 mod headers;
 mod http2;
 mod limits;
+mod micro_batches;
 mod midstream;
 mod openai_http;
 mod reload;

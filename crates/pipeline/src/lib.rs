@@ -18,6 +18,7 @@ mod attempt;
 mod begin;
 mod config;
 mod follow;
+mod lane;
 mod meter;
 mod metrics;
 mod pipeline;

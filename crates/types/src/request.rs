@@ -113,7 +113,7 @@ impl Protocol {
 }
 
 /// Who pays: what an API key stands for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Tenant {
     /// Its name in the configuration, for log lines.
     pub name: String,

@@ -10,6 +10,8 @@ const MEMORY_SECONDS: f64 = 1.0;
 const FADE: f64 = 0.95;
 /// Batches, faded, before a fit is believed.
 const ENOUGH: f64 = 4.0;
+/// How many times the longest wait those who gather wait for the first call of all.
+const UNKNOWN_WAITS: u32 = 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Learned {
@@ -55,6 +57,16 @@ impl Learned {
     pub(super) fn takes(&self, tokens: u64) -> Duration {
         let (slope, fixed) = self.line();
         Duration::try_from_secs_f64((slope * tokens as f64 + fixed) * 1.2).unwrap_or(Duration::MAX)
+    }
+
+    /// When those who gather have waited longer than a call should take: twice as long as usual. Where no call has come
+    /// back yet, a few times `max_wait`.
+    pub(super) fn overdue(&self, max_wait: Duration) -> Duration {
+        if self.weight < 1.0 {
+            return max_wait * UNKNOWN_WAITS;
+        }
+        let usual = self.seconds / self.weight;
+        Duration::try_from_secs_f64(2.0 * usual).unwrap_or(Duration::MAX).saturating_add(max_wait)
     }
 
     /// Seconds for each token, and for the batch as such.

@@ -55,12 +55,22 @@ fn an_idle_backend_is_not_kept_waiting_and_a_busy_one_gathers() {
     for one in 1..=3 {
         push(&mut micro, one, (10, at(1)));
     }
-    assert!(leaves(&mut micro, at(500)).is_none(), "while a call is under way, however long");
-    micro.over(flight, Some(at(501)));
-    let (batch, flight, why) = leaves(&mut micro, at(501)).unwrap();
+    assert!(leaves(&mut micro, at(100)).is_none(), "while a call is under way");
+    micro.over(flight, Some(at(100)));
+    let (batch, flight, why) = leaves(&mut micro, at(100)).unwrap();
     assert_eq!((batch, why, flight.fill.requests), (vec![1, 2, 3], Why::Returned, 3));
     micro.over(flight, None);
     assert!(micro.is_idle());
+}
+
+#[test]
+fn nobody_waits_much_longer_for_a_call_that_is_slow_than_calls_take() {
+    let mut micro = busy_lane();
+    let _slow = micro.passes(of(10), at(3_000)).unwrap();
+    push(&mut micro, 1, (10, at(3_001)));
+    let Next::Waits(until) = micro.next(at(3_001), &mut Vec::new()) else { panic!("it gathers") };
+    assert!(until > at(3_021) && until < at(3_030), "twice 10 ms, and 5: {until:?}");
+    assert_eq!(leaves(&mut micro, until).map(|(_, _, why)| why), Some(Why::Waited));
 }
 
 #[test]
@@ -103,7 +113,7 @@ fn lingering_ends_when_enough_have_come_or_the_oldest_has_waited_long_enough() {
         "some ten would come in the time that a call costs anyway"
     );
     let (batch, flight, why) = leaves(&mut micro, at(3_006)).unwrap();
-    assert_eq!((batch, why), (vec![1], Why::Lingered));
+    assert_eq!((batch, why), (vec![1], Why::Waited));
     (2..10).for_each(|one| {
         push(&mut micro, one, (10, at(3_006)));
     });

@@ -65,6 +65,7 @@ impl Member {
             dollars_per_hour: 0.0,
             // Half of them may wait inside, as they do in engines.
             max_in_flight: 2 * SEQUENCES,
+            alone: false,
         }
     }
 

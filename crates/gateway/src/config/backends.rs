@@ -53,6 +53,8 @@ pub struct BackendConfig {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options`.
     pub stream_options: bool,
+    /// Whether it takes several texts in one call.
+    pub batch: bool,
 }
 
 /// Text that is not shown.
@@ -90,6 +92,7 @@ impl Default for BackendConfig {
             ca_file: String::new(),
             connect_timeout: Duration::from_secs(3),
             stream_options: true,
+            batch: true,
         }
     }
 }
@@ -151,6 +154,11 @@ impl Section for BackendConfig {
         keys.millis(key, 10..=60_000, &mut self.connect_timeout);
         let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
         keys.flag(key, &mut self.stream_options);
+        let key = Key::new(
+            "batch",
+            "Whether requests may be joined on their way to it, where `batching` is enabled.",
+        );
+        keys.flag(key, &mut self.batch);
         self.check(keys);
     }
 }
@@ -236,6 +244,7 @@ impl BackendConfig {
                 .map(|name| ServedModel { name: name.clone(), alias: alias(name) })
                 .collect(),
             max_in_flight: u32::try_from(self.max_in_flight).unwrap_or(u32::MAX),
+            alone: !self.batch,
             identity: self.identity(),
             step_time: Some(self.step_time).filter(StepTime::is_given).or(self.gpu().map(|gpu| gpu.time)),
             kv_tokens: self.kv_tokens(),
