@@ -150,6 +150,7 @@ impl World<'_> {
             round_trip: None,
             dollars_per_hour: self.marginal_dollars(group, number),
             max_in_flight: u32::try_from(group.max_in_flight).unwrap_or(u32::MAX),
+            alone: false,
         }
     }
 
