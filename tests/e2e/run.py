@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 
+import cases_batching
 import cases_faults
 import cases_grpc
 import cases_habits
@@ -26,6 +27,7 @@ import stack as stacks
 from runner import Tally, run, say
 
 SDK_LIMIT_S = 600
+JOINED = "batching: {enabled: true}"
 FAULT_LIMITS = "pipeline: {ttft_limit_ms: 2000, idle_limit_ms: 3000}"
 
 
@@ -93,6 +95,11 @@ def run_everything(tally, binary, only):
                 run_sdk(tally, "grpc", stacks.sdk_command(stacks.SDK_PYTHON, "grpc_python.py"), stack, only)
                 run_modules(tally, stack, [cases_grpc], only)
             run_modules(tally, stack, [cases_text, cases_habits, cases_sharing], only)
+    if binary and any(only in name for name, _ in own_cases(cases_batching)):
+        # One slot: with several, what else is computed at the same time changes the last digits of a vector.
+        with stack_for(tally, "batching_stack", binary, engines=1, slots=1, extra_config=JOINED) as stack:
+            if stack:
+                run_modules(tally, stack, [cases_batching], only)
     if binary and any(only in name for name, _ in own_cases(cases_faults)):
         # Twice the slots: one engine that is left carries the whole load without a queue of its own.
         with stack_for(tally, "fault_stack", binary, slots=16, context=1024, extra_config=FAULT_LIMITS) as stack:
