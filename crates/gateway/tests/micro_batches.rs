@@ -108,6 +108,40 @@ async fn those_who_come_while_a_call_is_under_way_leave_as_one_and_get_what_is_t
 }
 
 #[tokio::test]
+async fn callers_on_different_cores_share_a_call() {
+    let mut backends = Backends::start(1).await;
+    let gateway = Gateway::on_two_cores(&backends, ON).await;
+    let mut first = embed(&gateway, json!("first")).await;
+    let call = backends.next().await;
+    // A connection goes to the core that has the fewest.
+    let all: Vec<Value> = (0..9).map(|n| json!(format!("text {n}"))).collect();
+    let mut clients = Vec::new();
+    for text in &all {
+        clients.push(embed(&gateway, text.clone()).await);
+    }
+    let waiting = async || gateway.metric("plimsoll_client_connections", &[("core", "1")]).await;
+    eventually("connections on both cores", async || waiting().await >= 4.0).await;
+    being_served(&gateway, 10).await;
+    // Whoever came last has been counted, but may be about to enter the lane on the other core.
+    eventually("all to wait", async || gateway.backend(0).await["in_flight"] == 10).await;
+    answer(call).await;
+    is_about(&first.answer().await, &[json!("first")]);
+    let call = backends.next().await;
+    let mut sent = texts(&call).len();
+    assert!(sent > 5, "those of both cores: {:?}", call.json());
+    answer(call).await;
+    while sent < all.len() {
+        let late = backends.next().await;
+        sent += texts(&late).len();
+        answer(late).await;
+    }
+    for (client, text) in clients.iter_mut().zip(&all) {
+        is_about(&client.answer().await, std::slice::from_ref(text));
+    }
+    gateway.is_at_rest().await;
+}
+
+#[tokio::test]
 async fn arrays_of_tokens_are_joined_with_their_like() {
     let mut backends = Backends::start(1).await;
     let (gateway, mut first, call) = busy(&mut backends, ON).await;
