@@ -25,6 +25,7 @@ fn request(body: &str) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        residency: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),
