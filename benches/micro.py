@@ -5,10 +5,10 @@
 
 Two gateways of the same binary stand before one llama-server, one with `batching` and one without. As many clients as are
 asked for ask each in turn, one request after the other on a connection of their own, for texts of mixed lengths. What is
-told: requests a second, CPU time of the engine and of the gateway for each request, and how far the vectors of the two
-ways lie apart at most, beside how far the engine's own do from one run to the next: with several slots it computes texts
-together in either way, and who else is there changes the last digits. Medians over the repetitions; the ratio is the
-median of theirs.
+told: requests a second, how long the slowest hundredth took, CPU time of the engine and of the gateway for each request;
+and how far vectors of joined calls lie from others at most, beside how far others do from one run to the next: with
+several slots the engine computes texts together in either way, and who else is there changes the last digits. Medians
+over the repetitions; the ratio is the median of theirs.
 """
 
 import argparse
@@ -66,8 +66,8 @@ def received(connection):
 
 
 def ask_all(port, requests, clients):
-    """Asks all and gives the answers in their order, and the seconds that it took."""
-    answers, left, failed = [None] * len(requests), iter(range(len(requests))), []
+    """Asks all and gives the answers in their order, the seconds that each took, and those that all took."""
+    answers, took, left, failed = [None] * len(requests), [], iter(range(len(requests))), []
 
     def client():
         try:
@@ -75,8 +75,10 @@ def ask_all(port, requests, clients):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 held = b""
                 while (number := next(left, None)) is not None:
+                    sent = time.monotonic()
                     connection.sendall(requests[number])
                     answers[number], held = answer(connection, held)
+                    took.append(time.monotonic() - sent)
         except (OSError, RuntimeError) as error:
             failed.append(error)
 
@@ -88,7 +90,7 @@ def ask_all(port, requests, clients):
         thread.join()
     if failed:
         raise RuntimeError(f"{len(failed)} clients failed: {failed[0]}")
-    return answers, time.monotonic() - began
+    return answers, took, time.monotonic() - began
 
 
 def vector(body):
@@ -127,20 +129,21 @@ def measure(args):
             for way in list(WAYS)[:: -1 if repetition % 2 else 1]:
                 gateway, address = gateways[way]
                 before = child.cpu_seconds(), gateway.cpu_seconds()
-                answers, seconds = ask_all(int(address.rsplit(":", 1)[1]), requests, args.clients)
+                answers, took, seconds = ask_all(int(address.rsplit(":", 1)[1]), requests, args.clients)
                 cpu = child.cpu_seconds() - before[0], gateway.cpu_seconds() - before[1]
                 if repetition:  # the first warms up
-                    found[way].append((len(requests) / seconds, *(1e3 * part / len(requests) for part in cpu)))
+                    tail = 1e3 * sorted(took)[len(took) * 99 // 100]
+                    found[way].append((len(requests) / seconds, tail, *(1e3 * part / len(requests) for part in cpu)))
                 first = first or answers
                 furthest[way] = max(furthest[way], apart(first, answers))
     return found, furthest
 
 
 def table(found):
-    rows = ["| | requests/s | engine CPU ms a request | gateway CPU ms a request |", "|---|--:|--:|--:|"]
+    rows = ["| | requests/s | p99 ms | engine CPU ms a request | gateway CPU ms a request |", "|---|--:|--:|--:|--:|"]
     for way, runs in found.items():
-        rate, engine_ms, gateway_ms = (statistics.median(column) for column in zip(*runs))
-        rows.append(f"| {way} | {rate:,.0f} | {engine_ms:.2f} | {gateway_ms:.3f} |")
+        rate, tail, engine_ms, gateway_ms = (statistics.median(column) for column in zip(*runs))
+        rows.append(f"| {way} | {rate:,.0f} | {tail:,.0f} | {engine_ms:.2f} | {gateway_ms:.3f} |")
     ratios = ([b / a for a, b in zip(one, other)] for one, other in zip(found["alone"], found["joined"]))
     rows.append("| ratio | " + " | ".join(f"×{statistics.median(column):.2f}" for column in zip(*ratios)) + " |")
     return "\n".join(rows)
