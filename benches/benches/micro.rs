@@ -3,11 +3,13 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use plimsoll_batching::budget::Size;
 use plimsoll_batching::micro::{Config, Micro, Next};
 use plimsoll_benches::lane::Lane;
-use plimsoll_types::Instant;
+use plimsoll_engines::batch::Joinable;
+use plimsoll_types::{Instant, Kind};
 
 fn micro(c: &mut Criterion) {
     let mut group = c.benchmark_group("micro");
@@ -40,6 +42,23 @@ fn micro(c: &mut Criterion) {
             micro.over(flight, Some(now + Duration::from_micros(5)));
         });
     });
+    for text in [40, 400, 4_000] {
+        let body =
+            format!(r#"{{"model":"m","input":"{}","encoding_format":"base64"}}"#, "a word ".repeat(text / 7));
+        let body = Bytes::from(body);
+        let mut micro: Micro<u32> = Micro::new(&Config::default());
+        let mut now = Instant::ORIGIN;
+        group.bench_function(BenchmarkId::new("lone", text), |b| {
+            b.iter(|| {
+                now += Duration::from_micros(10);
+                let read = Joinable::read(Kind::Embedding, black_box(&body)).expect("it can be joined");
+                black_box(read.frame(&body));
+                let size = Size { items: read.items, tokens: read.tokens, longest: read.longest };
+                let flight = micro.passes(size, now).expect("nobody is there");
+                micro.over(flight, Some(now + Duration::from_micros(5)));
+            });
+        });
+    }
     group.finish();
 }
 
