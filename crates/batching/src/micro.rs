@@ -10,7 +10,7 @@
 //!
 //! The oldest one anchors a batch, so that nobody starves, and those whose lengths are nearest to his join. While a call
 //! is under way those who come gather, but not much longer than a call usually takes; once none is, to linger pays only
-//! as long as fewer wait than come in the time that a batch costs whatever it holds ([`Learned::worth`]).
+//! as long as fewer wait than come in the time that a batch costs whatever it holds (`micro/learned.rs`).
 
 mod config;
 mod learned;
