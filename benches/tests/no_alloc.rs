@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
+use plimsoll_benches::lane::Lane;
 use plimsoll_benches::subject::{Prefixes, Waiting};
 use plimsoll_engines::{Engine, openai};
 use plimsoll_pipeline::{Flow, Pipeline, Shared, Snapshot, TokenStream};
@@ -145,6 +146,16 @@ fn a_step_allocates_nothing() {
         assert_eq!(allocations() - before, 0, "{admission:?}");
         assert!(preempted > 100 || admission == Admission::FuturePeak, "some go and come again: {preempted}");
     }
+}
+
+#[test]
+fn a_micro_batch_allocates_nothing() {
+    let (mut lane, mut out) = (Lane::with(100), Vec::with_capacity(64));
+    (0..10).for_each(|_| lane.step(&mut out));
+    let before = allocations();
+    (0..1_000).for_each(|_| lane.step(&mut out));
+    assert_eq!(allocations() - before, 0);
+    assert_eq!(out.len(), 64);
 }
 
 const EVENT: &str = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"},\"finish_reason\":null}]}\n\n";

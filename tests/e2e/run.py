@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 
+import cases_batching
 import cases_faults
 import cases_grpc
 import cases_habits
@@ -27,6 +28,7 @@ import stack as stacks
 from runner import Tally, run, say
 
 SDK_LIMIT_S = 600
+JOINED = "batching: {enabled: true}"
 FAULT_LIMITS = "pipeline: {ttft_limit_ms: 2000, idle_limit_ms: 3000}"
 
 
@@ -95,6 +97,11 @@ def run_everything(tally, binary, only):
                 run_sdk(tally, "table", stacks.sdk_command(stacks.SDK_PYTHON, "table_python.py"), stack, only)
                 run_modules(tally, stack, [cases_grpc], only)
             run_modules(tally, stack, [cases_text, cases_habits, cases_sharing], only)
+    if binary and any(only in name for name, _ in own_cases(cases_batching)):
+        # One slot: with several, what else is computed at the same time changes the last digits of a vector.
+        with stack_for(tally, "batching_stack", binary, engines=1, slots=1, extra_config=JOINED) as stack:
+            if stack:
+                run_modules(tally, stack, [cases_batching], only)
     if binary and any(only in name for name, _ in own_cases(cases_watch)):
         with stack_for(tally, "watched_stack", binary) as stack:
             if stack:

@@ -12,8 +12,11 @@
 //! ```
 //!
 //! Start reading at [`step::Scheduler`]. The memory that it gives out is [`kv::Kv`]. Before all that, at a gateway, those
-//! wait for whom no backend has room: [`queue::Queue`] says who goes first.
+//! wait for whom no backend has room: [`queue::Queue`] says who goes first. What no engine batches by itself,
+//! [`micro::Micro`] does before it is sent: several requests become one call, within a [`budget::Budget`].
 
+pub mod budget;
 pub mod kv;
+pub mod micro;
 pub mod queue;
 pub mod step;

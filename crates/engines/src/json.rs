@@ -90,6 +90,11 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
+    /// A scanner at another place of the same text.
+    pub(crate) fn again_from(&self, at: usize) -> Self {
+        Self { text: self.text, at }
+    }
+
     /// The offset of the next byte.
     #[must_use]
     pub fn position(&self) -> usize {

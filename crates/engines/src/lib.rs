@@ -11,9 +11,11 @@
 //! ```
 //!
 //! Start reading at [`Engine`]. [`openai`] speaks to every server with that API, [`grpc`] to other gateways;
-//! [`simulated`] runs GPUs that do not exist, in this process. [`transcode`] turns messages into JSON and back.
+//! [`simulated`] runs GPUs that do not exist, in this process. [`transcode`] turns messages into JSON and back,
+//! [`batch`] several requests into one and its answer into theirs.
 
 mod authorize;
+pub mod batch;
 mod engine;
 pub mod event;
 pub mod grpc;

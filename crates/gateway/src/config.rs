@@ -157,6 +157,8 @@ impl Section for Config {
         keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
         keys.section(Key::new("fleet", "How backends are watched: probes and load."), &mut self.fleet);
         keys.section(Key::new("pipeline", "Limits on the life of a request."), &mut self.pipeline);
+        let key = Key::new("batching", "Requests of different callers that go to a backend as one call.");
+        keys.section(key, &mut self.pipeline.batching);
         self.override_keys(keys);
         self.check(keys);
     }
@@ -347,7 +349,7 @@ mod tests {
     #[test]
     fn who_may_ask_why_has_a_key_or_is_on_this_machine() {
         let may = |text: &str, tenant: Option<&str>| {
-            let tenant = tenant.map(|name| Tenant { name: name.into(), residency: Vec::new() });
+            let tenant = tenant.map(|name| Tenant { name: name.into(), ..Tenant::default() });
             read("local.yaml", text, &Overrides::default()).unwrap().may_ask_why(tenant.as_ref())
         };
         assert!(may("", None) && !may("listen: 0.0.0.0:8080\nallow_anyone: true\n", None));

@@ -20,6 +20,7 @@ mod headers;
 mod http2;
 mod kv_events;
 mod limits;
+mod micro_batches;
 mod midstream;
 mod openai_http;
 mod places;

@@ -42,6 +42,8 @@ pub struct Config {
     pub keep_alive: Duration,
     /// Whether each request leaves a line in the log.
     pub log_requests: bool,
+    /// Which requests are sent as one: a section of its own in the file.
+    pub batching: plimsoll_batching::micro::Config,
 }
 
 /// The names of the orders of the queue.
@@ -68,6 +70,7 @@ impl Default for Config {
             hold_headers: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             log_requests: false,
+            batching: plimsoll_batching::micro::Config::default(),
         }
     }
 }

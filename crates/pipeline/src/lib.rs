@@ -17,6 +17,7 @@
 mod attempt;
 mod begin;
 mod config;
+mod lane;
 mod meter;
 mod metrics;
 mod pipeline;

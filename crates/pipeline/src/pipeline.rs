@@ -11,6 +11,7 @@ use plimsoll_telemetry::catalog;
 use plimsoll_types::{Clock, Envelope, Head, Request, ServeError, Text};
 
 use crate::begin::{Held, Job, Live, begin};
+use crate::lane;
 use crate::meter::Meter;
 use crate::retry::Budget;
 use crate::shared::{Lane, Shared, Snapshot};
@@ -128,7 +129,9 @@ impl Pipeline {
         if engines.len() <= backend.slot {
             engines.resize(backend.slot + 1, None);
         }
-        let engine = engines[backend.slot].get_or_insert_with(|| (self.make_engine)(backend));
+        let engine = engines[backend.slot].get_or_insert_with(|| {
+            lane::before((self.make_engine)(backend), backend, (&self.shared, &self.clock))
+        });
         Rc::clone(engine)
     }
 

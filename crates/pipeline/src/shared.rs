@@ -7,6 +7,7 @@ use plimsoll_routing::{Fleet, Pool};
 use plimsoll_types::ServeError;
 
 use crate::Config;
+use crate::lane::Lanes;
 use crate::metrics::ModelMetrics;
 use crate::room::Room;
 
@@ -60,6 +61,8 @@ pub struct Shared {
     in_flight: InFlight,
     draining: AtomicBool,
     cutting: AtomicBool,
+    /// Where requests for one backend are joined.
+    pub(crate) lanes: Lanes,
 }
 
 /// On a line of its own: every core writes it with every request.
@@ -76,6 +79,7 @@ impl Shared {
             in_flight: InFlight::default(),
             draining: AtomicBool::new(false),
             cutting: AtomicBool::new(false),
+            lanes: Lanes::default(),
         })
     }
 

@@ -162,7 +162,7 @@ impl Priority {
 }
 
 /// Who pays: what an API key stands for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Tenant {
     /// Its name in the configuration, for log lines.
     pub name: String,

@@ -338,6 +338,8 @@ fn a_region_that_dies_costs_no_new_request_fills_nobody_and_is_not_run_over_when
         };
         assert!(after(outage) < 2.0 * after(calm), "{} {}", after(outage), after(calm));
     }
+}
+
 /// Requests of two tenants at a backend that has memory for a few at a time, and far more of them than it can serve.
 const TOO_MANY: &str = "
 trace:

@@ -66,6 +66,7 @@ impl Member {
             residency: Vec::new(),
             // Half of them may wait inside, as they do in engines.
             max_in_flight: 2 * SEQUENCES,
+            alone: false,
         }
     }
 

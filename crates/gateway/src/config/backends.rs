@@ -66,6 +66,8 @@ pub struct BackendConfig {
     pub kv_events: String,
     /// Where it repeats them.
     pub kv_replay: String,
+    /// Whether it takes several texts in one call.
+    pub batch: bool,
     /// Whether each address of its host is a backend of its own.
     pub resolve: bool,
     /// Which of them this is.
@@ -127,6 +129,7 @@ impl Default for BackendConfig {
             stream_options: true,
             kv_events: String::new(),
             kv_replay: String::new(),
+            batch: true,
             resolve: false,
             connect_to: None,
             health: "/health".into(),
@@ -208,6 +211,11 @@ impl Section for BackendConfig {
         keys.millis(key, 10..=60_000, &mut self.connect_timeout);
         let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
         keys.flag(key, &mut self.stream_options);
+        let key = Key::new(
+            "batch",
+            "Whether requests may be joined on their way to it, where `batching` is enabled.",
+        );
+        keys.flag(key, &mut self.batch);
         let key = Key::new(
             "resolve",
             "Whether each address of its host is a backend of its own, such as the pods behind a headless service: named \
@@ -416,6 +424,7 @@ impl BackendConfig {
                 .map(|name| ServedModel { name: name.clone(), alias: alias(name) })
                 .collect(),
             max_in_flight: u32::try_from(self.max_in_flight).unwrap_or(u32::MAX),
+            alone: !self.batch,
             identity: self.identity(),
             step_time: Some(self.step_time).filter(StepTime::is_given).or(self.gpu().map(|gpu| gpu.time)),
             kv_tokens: self.kv_tokens(),

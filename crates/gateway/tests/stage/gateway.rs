@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Backends, Client, eventually, unique, within};
 
-/// A gateway in threads of this process, with one core. Dropping it drains it.
+/// A gateway in threads of this process, with one core unless more are asked for. Dropping it drains it.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -33,10 +33,20 @@ impl Gateway {
         Self::start(&model, &format!("{}{more}", backends.yaml(&model)), None).await
     }
 
+    /// The same with two cores.
+    pub(crate) async fn on_two_cores(backends: &Backends, more: &str) -> Self {
+        let model = format!("model-{}", unique());
+        Self::on_cores(2, &model, (&format!("{}{more}", backends.yaml(&model)), None)).await
+    }
+
     /// A gateway that runs the configuration in `yaml`, which came from `file`.
     pub(crate) async fn start(model: &str, yaml: &str, file: Option<PathBuf>) -> Self {
+        Self::on_cores(1, model, (yaml, file)).await
+    }
+
+    async fn on_cores(cores: u64, model: &str, (yaml, file): (&str, Option<PathBuf>)) -> Self {
         let any = || Some("127.0.0.1:0".to_owned());
-        let said = Overrides { listen: any(), admin: any(), threads: Some(1), ..Overrides::default() };
+        let said = Overrides { listen: any(), admin: any(), threads: Some(cores), ..Overrides::default() };
         let config =
             config::read("test.yaml", yaml, &said).unwrap_or_else(|wrong| panic!("{wrong:?} in\n{yaml}"));
         let (tell_ready, ready) = oneshot::channel();

@@ -164,6 +164,7 @@ impl World<'_> {
             } else {
                 u32::MAX
             },
+            alone: false,
         }
     }
 
