@@ -16,6 +16,7 @@
 mod authorize;
 mod engine;
 pub mod event;
+pub mod executor;
 pub mod grpc;
 mod http1;
 mod http2;
@@ -28,6 +29,7 @@ mod outgoing;
 mod refusal;
 pub mod simulated;
 mod sse;
+pub mod stepped;
 pub mod transcode;
 
 pub use authorize::{Authorize, Bearer};
