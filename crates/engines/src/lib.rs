@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Start reading at [`Engine`]. [`openai`] speaks to every server with that API, [`grpc`] to other gateways;
-//! [`simulated`] runs GPUs that do not exist, in this process. [`transcode`] turns messages into JSON and back.
+//! [`simulated`] runs GPUs that do not exist, in this process; [`stepped`] plans the steps of an
+//! [`Executor`](executor::Executor), such as [`remote`] in another process. [`transcode`] turns messages into JSON and back.
 
 mod authorize;
 mod engine;
@@ -27,6 +28,7 @@ mod metrics;
 pub mod openai;
 mod outgoing;
 mod refusal;
+pub mod remote;
 pub mod simulated;
 mod sse;
 pub mod stepped;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth;
+use plimsoll_engines::remote::{self, Remote};
 use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Section, ServedModel, StepTime};
 
@@ -100,7 +101,8 @@ impl Section for BackendConfig {
         let key = Key::new(
             "url",
             "`http://` or `https://`, host, port, and the path before `/v1`; or `grpc://` or `grpcs://`, host and port of \
-             another gateway, asked by `plimsoll.v1`.",
+             another gateway, asked by `plimsoll.v1`; or `engine+unix://` and a socket, or `engine+tcp://`, host and port, of an \
+             executor, driven by `engine.proto` (docs/nodes.md).",
         );
         keys.text(key, &mut self.url);
         let key = Key::new("models", "The models that it serves; left out, it is asked at `/v1/models`.");
@@ -193,9 +195,26 @@ impl BackendConfig {
         self.url.starts_with("grpc://") || self.url.starts_with("grpcs://")
     }
 
+    /// Whether it is an executor whose steps are planned here.
+    #[must_use]
+    pub fn computes_steps(&self) -> bool {
+        remote::Address::is_meant(&self.url)
+    }
+
+    /// The executor at its address.
+    ///
+    /// # Errors
+    ///
+    /// Where the address is none.
+    pub fn executor(&self) -> Result<Remote, openai::Invalid> {
+        Ok(Remote::new(remote::Address::parse(&self.url)?, self.connect_timeout))
+    }
+
     /// Why nobody can talk to it, if so.
     pub(super) fn unreachable(&self) -> Option<openai::Invalid> {
-        if self.speaks_grpc() {
+        if self.computes_steps() {
+            self.executor().err()
+        } else if self.speaks_grpc() {
             grpc::Backend::new(&self.engine()).err()
         } else {
             openai::Backend::new(&self.engine()).err()
