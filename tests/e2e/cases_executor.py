@@ -91,6 +91,21 @@ def who_leaves_frees_the_memory(stack):
     until("memory is free", lambda: gauge(stack, "plimsoll_step_kv_use_ratio") == 0)
 
 
+def the_node_tells_its_load_as_vllm_does(stack):
+    def tells(name):
+        status, _, body = wire.get(stack.url, "/metrics")
+        equal(status, 200, "status of /metrics")
+        return float(re.search(rf'^vllm:{name}{{.*model_name="tiny"}} (\S+)$', body.decode(), re.MULTILINE)[1])
+
+    connection, reply = open_stream(stack.url)
+    equal((tells("num_requests_running"), tells("num_requests_waiting")), (1.0, 0.0), "requests")
+    assert 0 < tells("kv_cache_usage_perc") < 1, "no memory is held"
+    reply.close()
+    connection.close()
+    until("nothing runs", lambda: tells("num_requests_running") == 0)
+    equal(wire.get(stack.url, "/health")[0], 200, "health")
+
+
 def an_executor_that_is_killed_ends_streams_with_an_error_and_comes_back(stack):
     before = complete(stack, "Hello")
     connection, reply = open_stream(stack.url)
@@ -100,7 +115,9 @@ def an_executor_that_is_killed_ends_streams_with_an_error_and_comes_back(stack):
     connection.close()
     status, _, body = wire.post(stack.url, COMPLETIONS, wire.completion_body("Hello"))
     assert status in (502, 503), f"{status} {body!r}"
+    equal(wire.get(stack.url, "/health")[0], 503, "health")
     stack.executor.start()
+    until("it is well again", lambda: wire.get(stack.url, "/health")[0] == 200, seconds=30)
     asked = wire.completion_body("Hello", max_tokens=60, ignore_eos=True)
     until("it serves again", lambda: wire.post(stack.url, COMPLETIONS, asked)[0] == 200, seconds=60)
     equal(complete(stack, "Hello"), before, "text of the executor that came back")
