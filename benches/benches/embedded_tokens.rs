@@ -35,6 +35,7 @@ fn request() -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        residency: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

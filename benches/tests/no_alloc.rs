@@ -157,6 +157,7 @@ fn pipeline(url: String, clock: &Arc<dyn Clock>) -> Rc<Pipeline> {
     let config = openai::Config {
         name: "a".into(),
         url,
+        connect_to: None,
         headers: Vec::new(),
         authorize: None,
         http2: false,
@@ -184,6 +185,7 @@ fn request(received: Instant) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        residency: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

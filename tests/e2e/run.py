@@ -23,6 +23,7 @@ import cases_grpc
 import cases_habits
 import cases_sharing
 import cases_text
+import cases_watch
 import stack as stacks
 from runner import Tally, run, say
 
@@ -96,6 +97,10 @@ def run_everything(tally, binary, only):
                 run_sdk(tally, "grpc", stacks.sdk_command(stacks.SDK_PYTHON, "grpc_python.py"), stack, only)
                 run_modules(tally, stack, [cases_grpc], only)
             run_modules(tally, stack, [cases_text, cases_habits, cases_sharing], only)
+    if binary and any(only in name for name, _ in own_cases(cases_watch)):
+        with stack_for(tally, "watched_stack", binary) as stack:
+            if stack:
+                run_modules(tally, stack, [cases_watch], only)
     if binary and any(only in name for name, _ in own_cases(cases_faults)):
         # Twice the slots: one engine that is left carries the whole load without a queue of its own.
         options = {"slots": 16, "context": 1024, "extra_config": FAULT_LIMITS}

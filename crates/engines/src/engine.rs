@@ -45,3 +45,8 @@ pub enum Failure {
     #[error("{0}")]
     Broken(&'static str),
 }
+
+impl Failure {
+    /// Nobody listens at the backend's port. No load makes a system say that of a process that lives.
+    pub const REFUSED: Self = Self::Unreachable("the connection was refused");
+}

@@ -148,6 +148,7 @@ mod tests {
         Config {
             name: "b".into(),
             url: url.into(),
+            connect_to: None,
             headers: Vec::new(),
             authorize: None,
             http2: false,

@@ -70,6 +70,13 @@ impl Exchange {
         Self { pool: Rc::clone(pool), head, pieces, connection, state, reused }
     }
 
+    /// Begins to send `head` on a connection that somebody else has made.
+    pub(crate) fn over(pool: &Rc<Pool>, io: Io, head: Vec<u8>) -> Self {
+        let connection = Some(Connection { io, read: BytesMut::with_capacity(READ) });
+        let (pool, pieces) = (Rc::clone(pool), Pieces::new());
+        Self { pool, head, pieces, connection, state: State::Writing { sent: 0 }, reused: false }
+    }
+
     /// Gives the beginning of the answer, once.
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
         loop {

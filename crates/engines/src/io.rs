@@ -1,8 +1,9 @@
 //! A byte stream to a backend, plain or TLS.
 
-use std::io::{Error, IoSlice, Result};
+use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(crate) struct Endpoint {
     pub(crate) tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
     pub(crate) connect_timeout: Duration,
     pub(crate) metrics: ConnectionMetrics,
+    /// Whether it was said already that TLS fails: a probe would say so each second.
+    pub(crate) tls_fails: AtomicBool,
 }
 
 enum Transport {
@@ -33,7 +36,9 @@ enum Transport {
 /// An open connection; counted while it lives.
 pub(crate) struct Io {
     transport: Transport,
-    _open: OpenConnection,
+    /// How long the TCP handshake took.
+    pub(crate) handshake: Duration,
+    _open: Option<OpenConnection>,
 }
 
 impl Endpoint {
@@ -45,41 +50,64 @@ impl Endpoint {
     pub(crate) async fn connect(&self, clock: &dyn Clock) -> std::result::Result<Io, Failure> {
         let late = clock.sleep_until(clock.now() + self.connect_timeout);
         let connected = tokio::select! {
-            connected = self.dial() => connected,
-            () = late => Err("the connection took too long"),
+            connected = self.dial(clock) => connected,
+            () = late => Err(Failure::Unreachable("the connection took too long")),
         };
         match connected {
-            Ok(transport) => Ok(Io { transport, _open: OpenConnection::count(&self.metrics) }),
-            Err(why) => {
+            Ok(io) => Ok(Io { _open: Some(OpenConnection::count(&self.metrics)), ..io }),
+            Err(failure) => {
                 self.metrics.failed.increment(1);
-                tracing::debug!(host = %self.host, port = self.port, why, "no connection to backend");
-                Err(Failure::Unreachable(why))
+                tracing::debug!(host = %self.host, port = self.port, %failure, "no connection to backend");
+                Err(failure)
             }
         }
     }
 
-    async fn dial(&self) -> std::result::Result<Transport, &'static str> {
-        let tcp =
-            TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| reason(&error))?;
+    /// Connects without being counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Unreachable`], whatever the reason.
+    pub(crate) async fn dial(&self, clock: &dyn Clock) -> std::result::Result<Io, Failure> {
+        let (tcp, handshake) = self.handshake(clock).await.map_err(|error| reason(&error))?;
+        let io = |transport| Io { transport, handshake, _open: None };
         // Tokens are small and must not wait for each other.
-        tcp.set_nodelay(true).map_err(|_| "the connection was lost")?;
-        let Some((config, name)) = &self.tls else { return Ok(Transport::Plain(tcp)) };
+        tcp.set_nodelay(true).map_err(|_| Failure::Unreachable("the connection was lost"))?;
+        let Some((config, name)) = &self.tls else { return Ok(io(Transport::Plain(tcp))) };
         let connector = TlsConnector::from(Arc::clone(config));
         match connector.connect(name.clone(), tcp).await {
-            Ok(tls) => Ok(Transport::Tls(Box::new(tls))),
+            Ok(tls) => {
+                self.tls_fails.store(false, Relaxed);
+                Ok(io(Transport::Tls(Box::new(tls))))
+            }
             Err(error) => {
-                tracing::warn!(host = %self.host, %error, "TLS to backend failed");
-                Err("the backend's TLS handshake failed")
+                if !self.tls_fails.swap(true, Relaxed) {
+                    tracing::warn!(host = %self.host, %error, "TLS to backend fails");
+                }
+                Err(Failure::Unreachable("the backend's TLS handshake failed"))
             }
         }
+    }
+
+    /// A TCP connection to the first address that takes one, and how long that took without the question to DNS.
+    async fn handshake(&self, clock: &dyn Clock) -> Result<(TcpStream, Duration)> {
+        let mut failed = Error::from(ErrorKind::NotFound);
+        for address in tokio::net::lookup_host((self.host.as_str(), self.port)).await? {
+            let begin = clock.now();
+            match TcpStream::connect(address).await {
+                Ok(tcp) => return Ok((tcp, clock.now() - begin)),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
     }
 }
 
-fn reason(error: &Error) -> &'static str {
+fn reason(error: &Error) -> Failure {
     match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "the connection was refused",
-        std::io::ErrorKind::TimedOut => "the connection timed out",
-        _ => "the backend cannot be reached",
+        ErrorKind::ConnectionRefused => Failure::REFUSED,
+        ErrorKind::TimedOut => Failure::Unreachable("the connection timed out"),
+        _ => Failure::Unreachable("the backend cannot be reached"),
     }
 }
 

@@ -3,11 +3,13 @@
 mod answer;
 mod config;
 mod discover;
+mod document;
 
 pub use config::{Config, Invalid};
 pub(crate) use config::{address, fixed};
 pub use discover::Listing;
 pub(crate) use discover::names;
+pub use document::{Connected, Document};
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +29,9 @@ pub struct Backend {
     /// Path and query of each [`Kind`], in the order of [`Kind::ALL`].
     targets: Vec<String>,
     models_target: String,
+    /// The path before all others, and the query that every call needs.
+    base: String,
+    query: String,
     /// Header fields of every call.
     fixed: Fields,
     authorize: Option<Arc<dyn Authorize>>,
@@ -37,13 +42,19 @@ impl Backend {
     /// The engine by which one core talks to this backend, with connections of its own.
     #[must_use]
     pub fn engine(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Rc<OpenAi> {
-        let (endpoint, clock) = (Arc::clone(&self.endpoint), Arc::clone(clock));
+        let (endpoint, timer) = (Arc::clone(&self.endpoint), Arc::clone(clock));
+        let clock = Arc::clone(clock);
         let connections = if self.http2 {
             Connections::Http2(http2::Shared::new(endpoint, clock))
         } else {
             Connections::Http1(http1::Pool::new(endpoint, clock))
         };
-        Rc::new(OpenAi { backend: Arc::clone(self), connections })
+        Rc::new(OpenAi { backend: Arc::clone(self), connections, clock: timer })
+    }
+
+    /// Path and query of something that is not below `/v1`.
+    fn target_of(&self, path: &str) -> String {
+        format!("{}{path}{}", self.base, self.query)
     }
 
     fn target(&self, kind: Kind) -> &str {
@@ -61,13 +72,18 @@ enum Connections {
 pub struct OpenAi {
     backend: Arc<Backend>,
     connections: Connections,
+    clock: Arc<dyn Clock>,
 }
 
 impl OpenAi {
-    fn send(&self, mut message: Message<'_>) -> Wire {
+    fn authorize(&self, message: &mut Message<'_>) {
         if let Some(authorize) = &self.backend.authorize {
             authorize.authorize(message.method, message.target, &message.pieces, &mut message.fields);
         }
+    }
+
+    fn send(&self, mut message: Message<'_>) -> Wire {
+        self.authorize(&mut message);
         match &self.connections {
             Connections::Http1(pool) => {
                 let head = self.backend.http1_head(&message);

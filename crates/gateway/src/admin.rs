@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use plimsoll_routing::{Backend, Conditions, RequestShape, Service};
+use plimsoll_routing::{Backend, Conditions, Domain, RequestShape, Service};
 use plimsoll_telemetry::Exporter;
 use plimsoll_types::Instant;
 use serde_json::{Value, json};
@@ -78,9 +78,14 @@ impl Admin {
                 text(StatusCode::ACCEPTED, "draining\n")
             }
             (&Method::POST, "/reload") => self.look_at_file(),
-            (_, "/drain" | "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n"),
+            (&Method::POST, "/fleet/drain") => self.take_out(request, true),
+            (&Method::POST, "/fleet/resume") => self.take_out(request, false),
+            (_, "/drain" | "/reload" | "/fleet/drain" | "/fleet/resume") => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n")
+            }
             _ => {
-                let here = "here are /metrics /livez /readyz /fleet /explain?model=NAME, POST /reload and POST /drain\n";
+                let here = "here are /metrics /livez /readyz /fleet /explain?model=NAME, POST /fleet/drain?backend=NAME, \
+                            POST /fleet/drain?domain=NAME, the same with /fleet/resume, POST /reload and POST /drain\n";
                 text(StatusCode::NOT_FOUND, here)
             }
         }
@@ -88,14 +93,29 @@ impl Admin {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let now = self.house.clock.now();
-        for backend in &self.house.shared.snapshot().fleet.backends {
-            backend.observe(now);
-        }
+        self.house.shared.snapshot().fleet.observe(now);
         let body = self.exporter.as_ref().map(Exporter::render).unwrap_or_default();
         let mut response = text(StatusCode::OK, body);
         let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, format);
         response
+    }
+
+    /// Takes a backend or a domain out of service, or in again; what runs there ends.
+    fn take_out(&self, request: &Request<Incoming>, out: bool) -> Response<Full<Bytes>> {
+        let snapshot = self.house.shared.snapshot();
+        let (what, name) = request.uri().query().unwrap_or_default().split_once('=').unwrap_or_default();
+        let name = explain::unescape(name);
+        let found = match what {
+            "backend" => snapshot.fleet.take_out_backend(&name, out),
+            "domain" => snapshot.fleet.take_out_domain(&name, out),
+            _ => return text(StatusCode::BAD_REQUEST, "say which: ?backend=NAME or ?domain=CLOUD/REGION\n"),
+        };
+        if !found {
+            return text(StatusCode::NOT_FOUND, format!("no {what} is named {name:?}; /fleet has them\n"));
+        }
+        tracing::info!(what, name, out, "an operator took it out of service or in again");
+        text(StatusCode::OK, if out { "drained: it gets nothing new\n" } else { "back in service\n" })
     }
 
     fn look_at_file(&self) -> Response<Full<Bytes>> {
@@ -118,8 +138,11 @@ impl Admin {
         if self.house.is_leaving() {
             return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
         }
-        let serves =
-            |backend: &Backend| !backend.spec.models.is_empty() && backend.service(now) != Service::Ejected;
+        let serves = |backend: &Backend| {
+            !backend.spec.models.is_empty()
+                && backend.service(now) != Service::Ejected
+                && !backend.is_drained()
+        };
         match snapshot.fleet.backends.iter().any(|backend| serves(backend)) {
             true => text(StatusCode::OK, "ready\n"),
             false => text(StatusCode::SERVICE_UNAVAILABLE, "no backend in service\n"),
@@ -130,16 +153,30 @@ impl Admin {
         let now = self.house.clock.now();
         let snapshot = self.house.shared.snapshot();
         let backends: Vec<Value> = snapshot.fleet.backends.iter().map(|backend| view(backend, now)).collect();
+        let domain = |domain: &Arc<Domain>| {
+            let state = snapshot.fleet.state_of(domain, now);
+            json!({
+                "name": domain.name,
+                "drained": domain.is_drained(),
+                "weight": domain.weight(),
+                "backends": state.backends,
+                "in_service": state.in_service,
+                "in_flight": state.in_flight,
+            })
+        };
+        let domains: Vec<Value> = snapshot.fleet.domains().map(domain).collect();
         json!({
             "policy": snapshot.fleet.config.policy,
             "in_flight": self.house.shared.in_flight(),
             "draining": self.house.is_leaving(),
+            "domains": domains,
             "backends": backends,
         })
     }
 }
 
 fn view(backend: &Backend, now: Instant) -> Value {
+    let millis = |seconds: f32| f64::from((seconds * 1e6).round()) / 1e3;
     let service = match backend.service(now) {
         Service::Open => "in_service",
         Service::Probation => "probation",
@@ -155,14 +192,24 @@ fn view(backend: &Backend, now: Instant) -> Value {
         "zone": backend.spec.locality.zone,
         "accelerator": backend.spec.accelerator,
         "models": models,
+        "rack": backend.spec.locality.rack,
+        "residency": backend.spec.residency,
         "service": service,
+        "drained": backend.is_drained(),
         "failures_in_a_row": backend.outlier.failures(),
+        "found_dead_by_probes": backend.outlier.is_dead(now),
+        "round_trip_ms": millis(backend.round_trip()),
+        "report_age_ms": backend.report_age(now).map(millis),
+        "others": backend.report_age(now).map(|_| {
+            let (waiting, running, kv_used) = backend.others(now);
+            json!({"waiting": waiting.round(), "running": running.round(), "kv_used": kv_used})
+        }),
         "pushback_ms": u64::try_from(backend.pushback_left(now).as_millis()).unwrap_or(u64::MAX),
         "in_flight": backend.load.in_flight(),
         "max_in_flight": backend.spec.max_in_flight,
         "queued_prompt_tokens": backend.load.queued_tokens(),
         "pace_known": backend.pace.is_known(),
-        "expected_ttft_ms_of_1000_tokens": f64::from((expected * 1e6).round()) / 1e3,
+        "expected_ttft_ms_of_1000_tokens": millis(expected),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -21,8 +22,14 @@ use crate::tls;
 /// Decides what the embedded fleet writes.
 const FLEET_SEED: u64 = 1;
 
-/// Models that backends without a list of their own were found to serve, by backend and identity.
-pub(crate) type Discovered = HashMap<(String, String), Vec<String>>;
+/// What was found out of backends beside what the configuration says.
+#[derive(Debug, Default)]
+pub(crate) struct Discovered {
+    /// Models that backends without a list of their own were found to serve, by backend and identity.
+    pub(crate) models: HashMap<(String, String), Vec<String>>,
+    /// Addresses of hosts that stand for several backends.
+    pub(crate) addresses: HashMap<String, Vec<IpAddr>>,
+}
 
 /// Builds what `config` describes.
 ///
@@ -31,7 +38,7 @@ pub(crate) type Discovered = HashMap<(String, String), Vec<String>>;
 /// What cannot be built, in words for the operator.
 pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String> {
     let tls = tls::acceptor(&config.tls)?;
-    let (settings, specs) = settings(config, &Engines::default(), (&Discovered::new(), &clock))?;
+    let (settings, specs) = settings(config, &Engines::default(), (&Discovered::default(), &clock))?;
     let fleet = Fleet::new(specs, settings.config.routing.clone(), None);
     let snapshot = Snapshot::new(fleet, settings.config.pipeline.clone());
     let settings = ArcSwap::from_pointee(settings);
@@ -82,7 +89,9 @@ fn settings(
             specs.push(spec);
         }
     }
-    for backend in &config.backends {
+    let backends: Vec<BackendConfig> =
+        config.backends.iter().flat_map(|backend| backend.members(&discovered.addresses)).collect();
+    for backend in &backends {
         let spec = spec_of(backend, discovered);
         let wrong = |invalid: openai::Invalid| format!("{}: {invalid}", backend.name);
         if backend.computes_steps() {
@@ -110,7 +119,7 @@ fn settings(
     for key in &mut config.keys {
         key.forget();
     }
-    Ok((Settings { keys, engines, config }, specs))
+    Ok((Settings { keys, engines, config, backends }, specs))
 }
 
 /// The origin of the clock as time since 1970: answers of the embedded fleet say when they were made.
@@ -130,7 +139,7 @@ pub(crate) fn spec_of(backend: &BackendConfig, discovered: &Discovered) -> Backe
     if !backend.models.is_empty() {
         return spec;
     }
-    match discovered.get(&key(&spec)) {
+    match discovered.models.get(&key(&spec)) {
         Some(models) => backend.spec(models),
         None => spec,
     }
@@ -155,11 +164,11 @@ mod tests {
     fn an_embedded_fleet_on_another_time_scale_is_another_fleet() {
         let house = house(embedded(1), Arc::new(TokioClock::start())).unwrap();
         let real = identities(&house);
-        publish(&house, embedded(20), &Discovered::new()).unwrap();
+        publish(&house, embedded(20), &Discovered::default()).unwrap();
         let slow = identities(&house);
         assert_eq!(slow.len(), real.len());
         assert!(slow.iter().all(|identity| !real.contains(identity)), "{slow:?}");
-        publish(&house, embedded(20), &Discovered::new()).unwrap();
+        publish(&house, embedded(20), &Discovered::default()).unwrap();
         assert_eq!(identities(&house), slow);
     }
 }

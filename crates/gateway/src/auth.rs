@@ -20,7 +20,8 @@ impl Keys {
     pub(crate) fn new(keys: &[ApiKey]) -> Self {
         let tenants = keys.iter().map(|key| {
             let hash = if key.key.is_empty() { from_hex(&key.sha256) } else { hash(key.key.as_bytes()) };
-            (hash, Arc::new(Tenant { name: key.tenant.clone() }))
+            let tenant = Tenant { name: key.tenant.clone(), residency: key.residency.clone() };
+            (hash, Arc::new(tenant))
         });
         Self { tenants: tenants.collect() }
     }
@@ -84,8 +85,8 @@ mod tests {
     fn a_key_is_its_tenant_and_anything_else_is_nobody() {
         let sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"; // "secret"
         let keys = Keys::new(&[
-            ApiKey { tenant: "a".into(), key: "sk-0123456789abcdef".into(), sha256: String::new() },
-            ApiKey { tenant: "b".into(), key: String::new(), sha256: sha256.into() },
+            ApiKey { tenant: "a".into(), key: "sk-0123456789abcdef".into(), ..ApiKey::default() },
+            ApiKey { tenant: "b".into(), sha256: sha256.into(), ..ApiKey::default() },
         ]);
         let who = |key: &str| keys.admit(&head(key)).map(|tenant| tenant.unwrap().name.clone());
         assert_eq!(who("sk-0123456789abcdef").unwrap(), "a");
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_let_go_of_still_lets_its_holder_in() {
-        let mut key = ApiKey { tenant: "a".into(), key: "sk-0123456789abcdef".into(), sha256: String::new() };
+        let mut key = ApiKey { tenant: "a".into(), key: "sk-0123456789abcdef".into(), ..ApiKey::default() };
         key.forget();
         assert!(key.key.is_empty());
         assert!(Keys::new(&[key]).admit(&head("sk-0123456789abcdef")).is_ok());

@@ -15,9 +15,11 @@ pub use plimsoll_yaml::Problem;
 pub use reference::reference;
 pub use requests::Requests;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use plimsoll_routing::domain_names;
 use plimsoll_types::{Key, Keys, Section};
 
 /// All that can be configured. The default serves: the embedded fleet, on loopback.
@@ -51,6 +53,8 @@ pub struct Config {
     pub embedded: Embedded,
     /// How backends are chosen.
     pub routing: plimsoll_routing::Config,
+    /// How backends are watched.
+    pub fleet: plimsoll_fleet::Config,
     /// The life of a request.
     pub pipeline: plimsoll_pipeline::Config,
     /// What was said on the command line.
@@ -83,6 +87,7 @@ impl Default for Config {
             backends: Vec::new(),
             embedded: Embedded::default(),
             routing: plimsoll_routing::Config::default(),
+            fleet: plimsoll_fleet::Config::default(),
             pipeline: plimsoll_pipeline::Config::default(),
             overrides: Overrides::default(),
         }
@@ -129,6 +134,7 @@ impl Section for Config {
         keys.list(key, &mut self.backends);
         keys.section(Key::new("embedded", "The embedded fleet, where it serves."), &mut self.embedded);
         keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
+        keys.section(Key::new("fleet", "How backends are watched: probes and load."), &mut self.fleet);
         keys.section(Key::new("pipeline", "Limits on the life of a request."), &mut self.pipeline);
         self.override_keys(keys);
         self.check(keys);
@@ -172,6 +178,30 @@ impl Config {
         for (index, backend) in self.backends.iter().enumerate() {
             if self.backends[..index].iter().any(|other| other.name == backend.name) {
                 keys.wrong("backends", format!("two backends are named {:?}", backend.name));
+            }
+        }
+        self.check_domains(keys);
+    }
+
+    /// A domain that no backend is in is a slip of the pen, and what is said of it would be said of nobody.
+    fn check_domains(&self, keys: &mut dyn Keys) {
+        if self.backends.is_empty() {
+            return;
+        }
+        let names = |backend: &BackendConfig| domain_names(&backend.locality).collect::<Vec<_>>();
+        let known: BTreeSet<String> = self.backends.iter().flat_map(names).collect();
+        for (index, domain) in self.routing.domains.iter().enumerate() {
+            if !domain.at.is_empty() && !known.contains(&domain.at) {
+                let known = known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let known =
+                    if known.is_empty() { "backends say neither cloud nor region".into() } else { known };
+                keys.wrong(
+                    "routing",
+                    format!("domains: no backend is in {:?}; there are {known}", domain.at),
+                );
+            }
+            if self.routing.domains[..index].iter().any(|other| other.at == domain.at) {
+                keys.wrong("routing", format!("domains: {:?} is there twice", domain.at));
             }
         }
     }
@@ -285,6 +315,22 @@ mod tests {
         let said = Overrides { backends: vec!["http://h".into(), "ftp://h".into()], ..Overrides::default() };
         let why = read("local.yaml", "", &said).unwrap_err()[0].to_string();
         assert!(why.ends_with("backends: --backend ftp://h: must begin with http:// or https://"), "{why}");
+    }
+
+    #[test]
+    fn a_domain_that_no_backend_is_in_is_refused_with_those_that_there_are() {
+        let backends =
+            "backends: [{name: a, url: \"http://h\", models: [m], cloud: aws, region: eu-west-1}]\n";
+        let with = |domains: &str| problems(&format!("{backends}routing: {{domains: [{domains}]}}\n"));
+        assert!(with("{at: aws/eu-west-1, weight: 0.5}").is_empty());
+        assert_eq!(
+            with("{at: aws/eu-west-2}"),
+            [
+                "local.yaml:2: routing: domains: no backend is in \"aws/eu-west-2\"; there are aws, aws/eu-west-1"
+            ]
+        );
+        assert!(with("{at: aws}, {at: aws}")[0].contains("twice"));
+        assert!(with("{weight: 0.5}")[0].contains("at: is missing"));
     }
 
     #[test]

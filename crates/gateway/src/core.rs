@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_backend_that_left_the_fleet_cannot_be_reached_and_nothing_panics() {
         let house = assemble::house(config::Config::default(), Arc::new(TokioClock::start())).unwrap();
-        let left = Backend::new(99, BackendSpec { name: "left".into(), ..BackendSpec::default() }, None);
+        let left = Backend::new(99, BackendSpec { name: "left".into(), ..BackendSpec::default() });
         let envelope = Envelope {
             id: Text::from_static("id"),
             protocol: plimsoll_types::Protocol::Http,
@@ -202,6 +202,7 @@ mod tests {
             blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
+            residency: None,
             deadline: None,
             patience: None,
             forward: Vec::new(),

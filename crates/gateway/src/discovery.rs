@@ -20,7 +20,7 @@ pub(crate) type Found = Rc<RefCell<Discovered>>;
 /// Asks all that have not said what they serve, at the same time.
 pub(crate) async fn ask(house: &Arc<House>, found: &Found) {
     let settings = house.settings.load_full();
-    let unknown = settings.config.backends.iter().filter(|backend| backend.models.is_empty());
+    let unknown = settings.backends.iter().filter(|backend| backend.models.is_empty());
     let unknown =
         unknown.map(|backend| spec_of(backend, &found.borrow())).filter(|spec| spec.models.is_empty());
     let asked: Vec<_> =
@@ -28,7 +28,7 @@ pub(crate) async fn ask(house: &Arc<House>, found: &Found) {
     let mut news = false;
     for answer in asked {
         if let Ok(Some((key, models))) = answer.await {
-            found.borrow_mut().insert(key, models);
+            found.borrow_mut().models.insert(key, models);
             news = true;
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Head {
     pub(crate) read_timeout: Option<Duration>,
     /// The time that the caller's SDK allows for all.
     pub(crate) timeout: Option<Duration>,
+    /// Where the request may be served.
+    pub(crate) residency: Option<Text>,
     pub(crate) host: Option<HeaderValue>,
     pub(crate) chunked: bool,
 }
@@ -34,6 +36,9 @@ pub(crate) struct Head {
 /// Fields of callers that backends see.
 const FORWARDED: &[&str] =
     &["traceparent", "tracestate", "anthropic-version", "anthropic-beta", "openai-beta"];
+
+/// Where a request may be served: labels, clouds or regions with commas between, of which one must hold.
+const RESIDENCY: &str = "x-plimsoll-residency";
 
 /// Reads and checks the fields of `request`.
 ///
@@ -87,13 +92,14 @@ impl Head {
             header::EXPECT if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
                 return Err(ServeError::Expectation);
             }
-            _ => self.other(name.as_str(), value),
+            _ => self.other(name.as_str(), value)?,
         }
         Ok(())
     }
 
-    fn other(&mut self, name: &str, value: &HeaderValue) {
+    fn other(&mut self, name: &str, value: &HeaderValue) -> Result<(), ServeError> {
         match name {
+            RESIDENCY => return self.allow(value),
             "x-request-id" => self.request_id = value.to_str().ok().filter(|id| is_id(id)).map(Text::from),
             "x-api-key" | "api-key" => self.key(Bytes::copy_from_slice(value.as_bytes())),
             "x-stainless-read-timeout" => self.read_timeout = seconds(value),
@@ -107,6 +113,27 @@ impl Head {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The request may be served in these places only. A rule that is not understood must not be passed over.
+    fn allow(&mut self, value: &HeaderValue) -> Result<(), ServeError> {
+        self.allow_places(value.to_str().unwrap_or_default())
+    }
+
+    /// As [`Self::allow`], for a caller who says it elsewhere.
+    pub(crate) fn allow_places(&mut self, places: &str) -> Result<(), ServeError> {
+        if !is_list(places) {
+            return Err(ServeError::invalid(
+                "the residency is not a list of places with commas between, such as `eu,ch`",
+            ));
+        }
+        if self.residency.is_some() {
+            return Err(ServeError::invalid("the residency of the request is given twice"));
+        }
+        self.forward.push((RESIDENCY, Text::from(places)));
+        self.residency = Some(Text::from(places));
+        Ok(())
     }
 
     /// Whether the host asked for is an address or `localhost`, and not a name that anybody may have made up.
@@ -157,6 +184,15 @@ fn bearer(value: &HeaderValue) -> Option<Bytes> {
 fn is_json(value: &HeaderValue) -> bool {
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or(&[]).trim_ascii();
     essence.eq_ignore_ascii_case(b"application/json")
+}
+
+/// Words with commas between, at most 32 of them.
+fn is_list(places: &str) -> bool {
+    let is_word = |word: &str| {
+        let word = word.trim();
+        (1..=64).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    places.split(',').count() <= 32 && places.split(',').all(is_word)
 }
 
 fn is_id(id: &str) -> bool {

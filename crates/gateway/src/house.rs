@@ -13,7 +13,7 @@ use plimsoll_types::Clock;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Keys;
-use crate::config::Config;
+use crate::config::{BackendConfig, Config};
 
 /// The shared parts of a running gateway.
 pub struct House {
@@ -28,6 +28,8 @@ pub struct House {
 /// What a new configuration replaces as a whole.
 pub(crate) struct Settings {
     pub(crate) config: Config,
+    /// The backends of the configuration, each that stands for several in their place.
+    pub(crate) backends: Vec<BackendConfig>,
     pub(crate) keys: Keys,
     pub(crate) engines: Engines,
 }

@@ -22,6 +22,7 @@ pub mod config;
 mod connection;
 mod core;
 mod discovery;
+mod fleet;
 mod grpc;
 mod head;
 mod house;
@@ -32,6 +33,7 @@ mod openai;
 mod reload;
 mod route;
 mod serve;
+mod sources;
 mod tls;
 
 pub use house::House;

@@ -26,8 +26,10 @@ use crate::assemble;
 use crate::config::Config;
 use crate::core::{self, Seat};
 use crate::discovery::{self, Found};
+use crate::fleet;
 use crate::house::House;
 use crate::reload::Reloader;
+use crate::sources::Hosts;
 
 /// Where a configuration came from.
 #[derive(Debug, Clone)]
@@ -95,7 +97,11 @@ async fn control(
     if let Some(exporter) = exporter {
         start_upkeep(exporter, Arc::clone(&house));
     }
+    let _watching = fleet::start(&house);
     let found = Found::default();
+    let mut hosts = Hosts::new(&house, &found);
+    hosts.look().await;
+    tokio::task::spawn_local(hosts.keep_looking());
     discovery::ask(&house, &found).await;
     tokio::task::spawn_local(discovery::keep_asking(Arc::clone(&house), Found::clone(&found)));
     let signals = |kind| signal(kind).map_err(|error| cannot("signals", error));

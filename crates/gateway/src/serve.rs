@@ -149,6 +149,7 @@ async fn admit(
         blocks: peeked.blocks,
         max_tokens: peeked.max_tokens,
         tenant,
+        residency: head.residency.take(),
         deadline: patience.filter(|_| !peeked.stream).map(|patience| received + patience),
         patience,
         forward: std::mem::take(&mut head.forward),

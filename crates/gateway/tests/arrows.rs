@@ -8,9 +8,10 @@ use std::path::Path;
 /// What each crate may use of the others, from the top floor to the bottom.
 const ARROWS: &[(&str, &[&str])] = &[
     ("plimsoll", &["gateway", "workload", "telemetry"]),
-    ("gateway", &["pipeline", "routing", "engines", "yaml", "proto", "telemetry", "types"]),
+    ("gateway", &["fleet", "pipeline", "routing", "engines", "yaml", "proto", "telemetry", "types"]),
     ("workload", &["pipeline", "routing", "engines", "batching", "yaml", "telemetry", "types"]),
     ("pipeline", &["routing", "engines", "telemetry", "types"]),
+    ("fleet", &["routing", "engines", "telemetry", "types"]),
     ("routing", &["telemetry", "types"]),
     ("engines", &["batching", "proto", "telemetry", "types"]),
     ("batching", &["telemetry", "types"]),

@@ -33,7 +33,8 @@ async fn is_not_noticed(reason: &str, more: &str, fault: impl AsyncFn(Call)) {
 #[tokio::test]
 async fn a_refused_connection_is_not_noticed_and_costs_no_retry() {
     let backends = Backends::with_one_refusing().await;
-    let more = "routing: {policy: round_robin}\npipeline: {retry_percent: 0, retry_per_second: 0}\n";
+    // A probe would know of it before any request does.
+    let more = "fleet: {probe_ms: 0}\nrouting: {policy: round_robin}\npipeline: {retry_percent: 0, retry_per_second: 0}\n";
     let gateway = Gateway::configured(&backends, more).await;
     let (refusing, serving) = (backends.names[0].clone(), backends.names[1].clone());
     backends.play(async |call| call.say("hi").await);

@@ -13,7 +13,7 @@ mod grpc;
 mod http2;
 
 pub(crate) use backends::Backends;
-pub(crate) use call::{Call, event, token};
+pub(crate) use call::{Call, Health, event, token};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Answer, Client};
 pub(crate) use gateway::Gateway;

@@ -7,7 +7,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use plimsoll_engines::Call;
-use plimsoll_routing::{Dispatched, PickError, RequestShape};
+use plimsoll_routing::{Allowed, Dispatched, PickError, RequestShape};
 use plimsoll_types::{Instant, Kind, Request, ServeError};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) core: Rc<Pipeline>,
     pub(crate) request: Request,
     pub(crate) lane: Arc<Lane>,
+    /// Where it may be served.
+    pub(crate) allowed: Allowed,
     pub(crate) held: Held,
 }
 
@@ -232,6 +234,7 @@ fn pick(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
         prompt_tokens: job.request.envelope.prompt_tokens,
         expected_output: expected_output.min(limit),
         blocks: &job.request.envelope.blocks,
+        allowed: job.allowed,
         now,
     };
     let config = &job.held.snapshot.fleet.config;

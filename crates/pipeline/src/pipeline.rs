@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use plimsoll_engines::Engine;
-use plimsoll_routing::{Backend, Router};
+use plimsoll_routing::{Allowed, Backend, Router};
 use plimsoll_telemetry::catalog;
-use plimsoll_types::{Clock, Head, Request, ServeError, Text};
+use plimsoll_types::{Clock, Envelope, Head, Request, ServeError, Text};
 
 use crate::begin::{Held, Job, Live, begin};
 use crate::meter::Meter;
 use crate::retry::Budget;
-use crate::shared::{Shared, Snapshot};
+use crate::shared::{Lane, Shared, Snapshot};
 use crate::sweeper::{Sweeper, Watch};
 use crate::token_stream::TokenStream;
 
@@ -112,11 +112,12 @@ impl Pipeline {
         let snapshot = self.shared.snapshot();
         self.notice(&snapshot);
         let lane = snapshot.lane(&request.envelope.model).inspect_err(|_| refused("model_not_found"))?;
+        let allowed = allowed(&lane, &request.envelope).inspect_err(|_| refused("residency"))?;
         let permit = self.shared.admit(&snapshot.config).inspect_err(|_| refused("overloaded"))?;
         self.budget.borrow_mut().deposit(request.envelope.received, &snapshot.config);
         let meter = Meter::new(&lane, &self.clock, &request.envelope, snapshot.config.log_requests);
         let held = Held { watch: self.sweeper.watch(), meter, snapshot, _permit: permit };
-        Ok(Job { core: Rc::clone(self), request, lane, held })
+        Ok(Job { core: Rc::clone(self), request, lane, allowed, held })
     }
 
     /// The engine of a backend, made when it is first needed here.
@@ -153,6 +154,19 @@ impl Pipeline {
     pub fn now(&self) -> plimsoll_types::Instant {
         self.clock.now()
     }
+}
+
+/// Where a request may be served.
+fn allowed(lane: &Lane, envelope: &Envelope) -> Result<Allowed, ServeError> {
+    let tenant = envelope.tenant.iter().flat_map(|tenant| &tenant.residency).map(String::as_str);
+    let asked = envelope.residency.iter().flat_map(|places| places.split(',')).map(str::trim);
+    lane.pool.allowed(tenant, asked).ok_or_else(|| ServeError::Invalid {
+        message: "no backend of this model is where this request may be served: see `x-plimsoll-residency` and the \
+                  tenant's residency"
+            .into(),
+        param: None,
+        code: "residency",
+    })
 }
 
 /// Counts a request that is not let in. Rare, so the handle is looked up.

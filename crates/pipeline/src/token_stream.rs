@@ -242,6 +242,9 @@ impl Flowing {
     fn take_in(&mut self, chunk: &Chunk, now: Instant, waited: bool) {
         self.seen.add(chunk.peeked);
         self.live.held.meter.chunk(now, &chunk.peeked, waited);
+        if chunk.peeked.token_events > 0 {
+            self.live.dispatched.token(now);
+        }
     }
 
     fn held_back(&mut self) -> Option<Chunk> {

@@ -1,12 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
 
 use crate::affinity::{Cache, Index};
 use crate::aged::Aged;
+use crate::domain::{Domain, Domains};
 use crate::load::Share;
 use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
@@ -20,6 +21,18 @@ const PROMPT_SHARE: f64 = 0.8;
 
 /// Seconds over which the peak of times to first token fades (linkerd has ten).
 const PEAK_SECONDS: f32 = 10.0;
+
+/// What an operator and its domains have decided about a backend: read by every pick, so it stands here and not there.
+struct Standing {
+    /// Taken out by itself.
+    taken_out: AtomicBool,
+    /// Taken out, by itself or with a domain.
+    drained: AtomicBool,
+    /// Whether a domain of it limits its requests.
+    limited: AtomicBool,
+    /// The product of the weights of its domains, as the bits of an `f32`.
+    weight: AtomicU32,
+}
 
 /// A backend as the router sees it: what it is, what is sent to it, how it does.
 pub struct Backend {
@@ -37,32 +50,55 @@ pub struct Backend {
     peak: Aged,
     /// How long it is predicted to take.
     pub(crate) speed: Speed,
+    /// Seconds of the network there and back, as they were measured; bits of an `f32`, 0 before that.
+    measured_round_trip: AtomicU32,
     /// What others put on it.
     pub(crate) others: Others,
     /// Whether it may be used.
     pub outlier: Outlier,
     pub(crate) metrics: BackendMetrics,
+    /// The domains that it is in, the widest first.
+    pub domains: Arc<[Arc<Domain>]>,
+    standing: Standing,
     /// Nanoseconds until when it asked to be left alone (429 with `Retry-After`).
     pushback: AtomicU64,
 }
 
 impl Backend {
-    /// A backend that nothing is known of yet, whose cache is a part of `index`.
+    /// A backend by itself, that nothing is known of yet.
     #[must_use]
-    pub fn new(slot: usize, spec: BackendSpec, index: Option<&Arc<Index>>) -> Self {
+    pub fn new(slot: usize, spec: BackendSpec) -> Self {
+        Self::of_fleet(slot, spec, (None, &mut Domains::default()))
+    }
+
+    /// A backend of a fleet, whose cache is a part of `index`.
+    pub(crate) fn of_fleet(
+        slot: usize,
+        spec: BackendSpec,
+        (index, domains): (Option<&Arc<Index>>, &mut Domains),
+    ) -> Self {
         let tokens = u64::from(spec.kv_tokens.unwrap_or(UNKNOWN_KV_TOKENS));
         let blocks = (tokens as f64 * PROMPT_SHARE) as u64 / BLOCK_TOKENS;
+        let domains = domains.of(&spec.locality);
         Self {
             slot,
             cache: index.and_then(|index| index.join(slot, blocks as usize)),
-            metrics: BackendMetrics::new(&spec.name),
+            metrics: BackendMetrics::new(&spec.name, &spec.prices).unreported(),
             speed: spec.step_time.as_ref().map_or(Speed::UNKNOWN, Speed::of),
             spec,
             load: Load::default(),
             pace: Pace::default(),
             peak: Aged::default(),
+            measured_round_trip: AtomicU32::new(0),
             others: Others::default(),
             outlier: Outlier::default(),
+            domains,
+            standing: Standing {
+                taken_out: AtomicBool::new(false),
+                drained: AtomicBool::new(false),
+                limited: AtomicBool::new(false),
+                weight: AtomicU32::new(1.0_f32.to_bits()),
+            },
             pushback: AtomicU64::new(0),
         }
     }
@@ -85,6 +121,13 @@ impl Backend {
         self.others.age(now)
     }
 
+    /// What others put on it, by its last report and faded with its age: requests that wait, requests that run, and the
+    /// share of memory in use by whomever.
+    #[must_use]
+    pub fn others(&self, now: Instant) -> (f32, f32, f32) {
+        (self.others.waiting(now), self.others.running(now), self.others.kv_used(now))
+    }
+
     /// The peak of its recent times to first token, in seconds, which fades.
     #[must_use]
     pub fn peak_ttft(&self, now: Instant) -> f32 {
@@ -100,16 +143,42 @@ impl Backend {
         });
     }
 
-    /// Seconds of the network there and back.
+    /// Seconds of the network there and back: as measured, or what was said beforehand.
     #[must_use]
     pub fn round_trip(&self) -> f32 {
-        self.spec.round_trip.map_or(0.0, |time| time.as_secs_f32())
+        match self.measured_round_trip.load(Relaxed) {
+            0 => self.spec.round_trip.map_or(0.0, |time| time.as_secs_f32()),
+            measured => f32::from_bits(measured),
+        }
     }
 
-    /// What a second of its GPU costs, in US dollars.
-    #[must_use]
-    pub fn dollars_per_second(&self) -> f32 {
-        self.spec.dollars_per_hour as f32 / 3_600.0
+    /// The network there and back was measured.
+    pub fn set_round_trip(&self, measured: Duration) {
+        self.measured_round_trip.store(measured.as_secs_f32().to_bits(), Relaxed);
+    }
+
+    /// A probe found it dead, which counts until `until` if no other says so again. True if that is news.
+    pub fn found_dead(&self, now: Instant, until: Instant) -> bool {
+        let news = self.outlier.found_dead(now, until);
+        if news {
+            self.metrics.ejections.increment(1);
+        }
+        news
+    }
+
+    /// A probe found it alive. True if that brings it back into service.
+    pub fn found_alive(&self) -> bool {
+        self.outlier.found_alive()
+    }
+
+    /// A request that read `share` of its prompt and wrote so many tokens has ended: what that was worth.
+    pub(crate) fn spent(&self, prompt_tokens: u32, share: Share, tokens: u32) {
+        let Some(worth) = &self.metrics.worth else { return };
+        let (prices, decoding) = (&self.spec.prices, self.load.decoding().max(1));
+        let token = self.speed.decode(decoding, self.load.context()) / decoding as f32;
+        let seconds = share.nanos as f64 * 1e-9 + f64::from(tokens) * f64::from(token);
+        let dollars = prices.second() * seconds + prices.tokens(prompt_tokens, tokens);
+        worth.increment((dollars * 1e6).round() as u64);
     }
 
     /// What `request` adds to its load if `cached` tokens of the prompt are there.
@@ -120,6 +189,33 @@ impl Backend {
             nanos: (f64::from(self.speed.prefill(uncached, cached)) * 1e9) as u64,
             context: u64::from(uncached) + u64::from(request.expected_output),
         }
+    }
+
+    /// Takes it out of service, or in again; what runs there ends.
+    pub(crate) fn take_out(&self, out: bool) {
+        self.standing.taken_out.store(out, Relaxed);
+    }
+
+    /// Looks at what was decided about it and its domains.
+    pub(crate) fn settle(&self) {
+        let drained =
+            self.standing.taken_out.load(Relaxed) || self.domains.iter().any(|domain| domain.is_drained());
+        self.standing.drained.store(drained, Relaxed);
+        self.standing.limited.store(self.domains.iter().any(|domain| domain.is_limited()), Relaxed);
+        let weight: f32 = self.domains.iter().map(|domain| domain.weight()).product();
+        self.standing.weight.store(weight.to_bits(), Relaxed);
+    }
+
+    /// Whether it gets nothing new, because an operator wants it so.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.standing.drained.load(Relaxed)
+    }
+
+    /// How much it is wanted, up to 1.
+    #[must_use]
+    pub fn weight(&self) -> f32 {
+        f32::from_bits(self.standing.weight.load(Relaxed))
     }
 
     /// What may be sent to it at `now`.
@@ -135,18 +231,22 @@ impl Backend {
     /// and how many requests. One that is idle takes any request.
     #[must_use]
     pub fn has_room(&self, request: &RequestShape<'_>, config: &Config) -> bool {
+        if self.standing.limited.load(Relaxed) && !self.domains.iter().all(|domain| domain.has_room()) {
+            return false;
+        }
         let in_flight = self.load.in_flight();
         if in_flight == 0 {
             return self.spec.max_in_flight > 0;
         }
+        let most = self.spec.max_in_flight as f32 * self.weight();
         let unread = config.line_prompt_tokens == 0 || self.load.queued_tokens() < config.line_prompt_tokens;
-        in_flight < self.spec.max_in_flight && unread && self.has_memory(request, config)
+        (in_flight as f32) < most && unread && self.has_memory(request, config)
     }
 
     fn has_memory(&self, request: &RequestShape<'_>, config: &Config) -> bool {
         let (Some(room), true) = (self.spec.kv_tokens, config.line_kv_share > 0.0) else { return true };
         let needed = self.load.context() + u64::from(request.prompt_tokens + request.expected_output);
-        needed as f64 <= f64::from(room) * config.line_kv_share
+        needed as f64 <= f64::from(room) * config.line_kv_share * f64::from(self.weight())
     }
 
     /// It asked to be left alone for `wait`.
@@ -158,6 +258,15 @@ impl Backend {
     #[must_use]
     pub fn pushback_left(&self, now: Instant) -> Duration {
         Instant::from_nanos(self.pushback.load(Relaxed)) - now
+    }
+
+    /// Its domain fails, and it with it. True if it was in service.
+    pub(crate) fn falls(&self, now: Instant, config: &Config) -> bool {
+        let news = self.outlier.falls(now, config);
+        if news {
+            self.metrics.ejections.increment(1);
+        }
+        news
     }
 
     /// It has left the fleet: its gauges say nothing from now on, for a metric cannot be taken back.
@@ -174,6 +283,9 @@ impl Backend {
         };
         let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
+        if let Some(age) = self.report_age(now) {
+            self.metrics.report_age.set(f64::from(age));
+        }
     }
 }
 
@@ -183,5 +295,21 @@ impl fmt::Debug for Backend {
             .field("slot", &self.slot)
             .field("name", &self.spec.name)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::{shape, spec};
+
+    #[test]
+    fn a_measured_round_trip_takes_the_place_of_what_was_said_beforehand() {
+        let said = Some(Duration::from_millis(80));
+        let backend = Backend::new(0, BackendSpec { round_trip: said, ..spec("b") });
+        let network = || Cost::of(&backend, &shape(10), 0, &Conditions::UNKNOWN).network;
+        assert_eq!(network(), 0.08);
+        backend.set_round_trip(Duration::from_millis(2));
+        assert_eq!(network(), 0.002);
     }
 }

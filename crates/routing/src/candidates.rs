@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use plimsoll_types::{Blocks, Instant};
 
-use crate::{Backend, Conditions, Cost};
+use crate::{Allowed, Backend, Conditions, Cost};
 
 /// What a policy needs to know of a request.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,8 @@ pub struct RequestShape<'a> {
     pub expected_output: u32,
     /// What the prompt begins with.
     pub blocks: &'a Blocks,
+    /// Where it may be served.
+    pub allowed: Allowed,
     /// The time of the pick.
     pub now: Instant,
 }
@@ -22,7 +24,13 @@ impl RequestShape<'_> {
     /// A request that is neither long nor short, to ask what would happen to it.
     #[must_use]
     pub fn typical(now: Instant) -> Self {
-        Self { prompt_tokens: 1_000, expected_output: 200, blocks: Blocks::none(), now }
+        Self {
+            prompt_tokens: 1_000,
+            expected_output: 200,
+            blocks: Blocks::none(),
+            allowed: Allowed::EVERYWHERE,
+            now,
+        }
     }
 }
 

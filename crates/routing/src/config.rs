@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use plimsoll_types::{Key, Keys, Section};
 
-use crate::policy;
+use crate::{DomainConfig, policy};
 
 /// How backends are chosen and when they are taken out of service.
 #[derive(Debug, Clone)]
@@ -23,6 +23,10 @@ pub struct Config {
     pub line_kv_share: f64,
     /// Blocks of prompts of which it is remembered who has them.
     pub prefix_blocks: u64,
+    /// Share of a domain whose members are out that takes the rest of it out too.
+    pub domain_threshold: f64,
+    /// Clouds, regions, zones and racks of which something is said.
+    pub domains: Vec<DomainConfig>,
     /// Seconds that a dollar is worth when backends with prices are compared.
     pub seconds_per_dollar: f64,
 }
@@ -37,6 +41,8 @@ impl Default for Config {
             panic_threshold: 0.5,
             line_prompt_tokens: 0,
             line_kv_share: 0.95,
+            domain_threshold: 0.5,
+            domains: Vec::new(),
             prefix_blocks: 1 << 20,
             seconds_per_dollar: 20.0,
         }
@@ -62,6 +68,14 @@ impl Section for Config {
              at once is rarely the backends' fault.",
         );
         keys.decimal(key, 0.0..=1.0, &mut self.panic_threshold);
+        let key = Key::new(
+            "domain_threshold",
+            "Where more than this share of a rack, zone, region or cloud is out, and at least two backends, the rest of it is \
+             taken out too, and let back in one request at a time; 1 lets each fail by itself.",
+        );
+        keys.decimal(key, 0.1..=1.0, &mut self.domain_threshold);
+        let key = Key::new("domains", "Clouds, regions, zones and racks of which something is to be said.");
+        keys.list(key, &mut self.domains);
         let key = Key::new(
             "line_prompt_tokens",
             "The line of a backend: prompt tokens that it may have got and not read yet. At the line requests wait here, for \

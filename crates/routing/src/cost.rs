@@ -3,6 +3,8 @@
 //! Every signal becomes seconds, so that signals add up: those that its caller waits, those that it takes from others, and
 //! money at one exchange rate. `docs/routing.md` explains each part.
 
+use plimsoll_types::Prices;
+
 use crate::{Backend, Config, RequestShape};
 
 /// The parts of what a request would cost at one backend, each in seconds.
@@ -24,6 +26,8 @@ pub struct Cost {
     pub memory: f32,
     /// What it costs, at the exchange rate.
     pub money: f32,
+    /// How many times all of that counts, for a backend that is less wanted.
+    pub times: f32,
 }
 
 /// How much a second of the answer counts beside a second of waiting for its first token: readers read slower than that.
@@ -93,8 +97,8 @@ impl Cost {
             crowding: decoding as f32 * output * 0.5 * speed.share(length) * CROWDING_WEIGHT,
             memory: memory(backend, request, context),
             money: conditions.seconds_per_dollar
-                * backend.dollars_per_second()
-                * (prefill + output * token / (decoding + 1) as f32),
+                * dollars(&backend.spec.prices, request, prefill + output * token / (decoding + 1) as f32),
+            times: backend.weight().recip(),
         }
     }
 
@@ -107,8 +111,14 @@ impl Cost {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> f32 {
-        self.ttft() + self.decode + self.recompute + self.crowding + self.memory + self.money
+        (self.ttft() + self.decode + self.recompute + self.crowding + self.memory + self.money) * self.times
     }
+}
+
+/// What a request costs beside what is paid anyway, if it takes so many seconds of GPU.
+fn dollars(prices: &Prices, request: &RequestShape<'_>, seconds: f32) -> f32 {
+    let tokens = prices.tokens(request.prompt_tokens, request.expected_output);
+    prices.marginal_second() as f32 * seconds + tokens as f32
 }
 
 /// A barrier that is nothing as long as there is room, and steep near the end of it.

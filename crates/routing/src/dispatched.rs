@@ -4,7 +4,7 @@ use std::time::Duration;
 use plimsoll_types::Instant;
 
 use crate::load::Share;
-use crate::{Backend, Conditions, Config, Cost, Pool, RequestShape};
+use crate::{Backend, Conditions, Config, Cost, Pool, RequestShape, domain};
 
 /// What an attempt says about the backend that it was made at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct Dispatched {
     /// Where the request is.
     pub backend: Arc<Backend>,
     pool: Arc<Pool>,
+    /// The domains that count it.
+    counted: u8,
+    prompt_tokens: u32,
     share: Share,
     /// Seconds of reading that were in the way when it left, its own included, as they were predicted.
     in_the_way: f32,
@@ -57,7 +60,9 @@ impl Dispatched {
         pool.works(request.now, share);
         Self {
             backend: Arc::clone(backend),
+            counted: domain::enter(&backend.domains),
             pool: Arc::clone(pool),
+            prompt_tokens: request.prompt_tokens,
             share,
             in_the_way: queued + share.nanos as f32 * 1e-9,
             at: request.now,
@@ -78,6 +83,7 @@ impl Dispatched {
     pub fn first_token(&mut self, now: Instant) {
         if !self.started {
             let ttft = (now - self.at).as_secs_f32();
+            self.backend.outlier.wrote(now);
             self.backend.answered(now, ttft);
             self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
             let elapsed = ttft - self.backend.round_trip();
@@ -85,6 +91,11 @@ impl Dispatched {
             self.pool.pace.measured(now, self.in_the_way, elapsed);
         }
         self.start();
+    }
+
+    /// A piece of a stream with a token came.
+    pub fn token(&self, now: Instant) {
+        self.backend.outlier.wrote(now);
     }
 
     /// The prompt is done, but when it was is not known: a plain answer came.
@@ -96,6 +107,7 @@ impl Dispatched {
 
     /// The answer ended with so many tokens: what others of this pool will have is known better.
     pub fn wrote(&self, now: Instant, tokens: u32) {
+        self.backend.spent(self.prompt_tokens, self.share, tokens);
         self.pool.learned.wrote(now, tokens);
     }
 
@@ -120,8 +132,10 @@ impl Dispatched {
             }
             Verdict::Pushback(wait) => backend.push_back(now, wait),
             Verdict::Unreachable | Verdict::Failed | Verdict::Timeout => {
+                backend.outlier.unreached(verdict == Verdict::Unreachable);
                 if backend.outlier.failed(now, config) {
                     metrics.ejections.increment(1);
+                    self.pool.spread(backend, (now, config));
                 }
             }
         }
@@ -132,6 +146,7 @@ impl Drop for Dispatched {
     fn drop(&mut self) {
         self.start();
         self.backend.load.leave(self.share);
+        domain::leave(&self.backend.domains, self.counted);
         if self.probe {
             self.backend.outlier.leave_probe();
         }

@@ -7,6 +7,12 @@
 //!       │                     answers                               ▼                │
 //!       └──────────────────────────────────────────────────── probation: one request
 //! ```
+//!
+//! Beside what requests say stands what probes say: a backend that a probe finds dead gets nothing until a probe finds it
+//! alive, or until the probe's word is too old. Each takes back what it has said, and no more: an answer to a probe ends no
+//! ejection that requests caused by failing, for a backend may be well and answer nonsense. But it ends one that was only
+//! about reaching the backend, and a backend that was dead and is back begins with nothing against it: then no request
+//! has to find that out.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -34,17 +40,76 @@ pub struct Outlier {
     /// Nanoseconds until when it is ejected; 0 in service.
     until: AtomicU64,
     probing: AtomicBool,
+    /// Whether it went out with its domain.
+    fallen: AtomicBool,
+    /// Whether the last failure was that it could not be reached.
+    unreached: AtomicBool,
+    /// Nanoseconds until when the word of a probe counts that found it dead; 0 where none did.
+    dead_until: AtomicU64,
+    /// Nanoseconds when a token came, to within [`SEEN`].
+    seen: AtomicU64,
 }
+
+/// How finely it is remembered when tokens came: a line that all cores read is not to be written for each token.
+const SEEN: Duration = Duration::from_millis(100);
 
 impl Outlier {
     /// What may be sent at `now`.
     #[must_use]
     pub fn service(&self, now: Instant) -> Service {
+        if self.is_dead(now) {
+            return Service::Ejected;
+        }
         match self.until.load(Relaxed) {
             0 => Service::Open,
             until if now.as_nanos() < until || self.probing.load(Relaxed) => Service::Ejected,
             _ => Service::Probation,
         }
+    }
+
+    /// Whether the last probe found it dead, and not long ago.
+    #[must_use]
+    pub fn is_dead(&self, now: Instant) -> bool {
+        let until = self.dead_until.load(Relaxed);
+        until != 0 && now.as_nanos() < until
+    }
+
+    /// Time since a token came; `None` before the first.
+    #[must_use]
+    pub fn since_token(&self, now: Instant) -> Option<Duration> {
+        let seen = self.seen.load(Relaxed);
+        (seen != 0).then(|| now - Instant::from_nanos(seen))
+    }
+
+    /// A token came.
+    pub(crate) fn wrote(&self, now: Instant) {
+        let (now, seen) = (now.as_nanos(), self.seen.load(Relaxed));
+        if seen == 0 || now.saturating_sub(seen) > SEEN.as_nanos() as u64 {
+            self.seen.store(now.max(1), Relaxed);
+        }
+    }
+
+    /// A probe found it dead, which counts until `until`. True if that is news.
+    pub(crate) fn found_dead(&self, now: Instant, until: Instant) -> bool {
+        self.dead_until.swap(until.as_nanos().max(1), Relaxed) <= now.as_nanos()
+    }
+
+    /// A probe found it alive. True if that brings it back into service.
+    pub(crate) fn found_alive(&self) -> bool {
+        let was_dead = self.dead_until.swap(0, Relaxed) != 0;
+        let was_out = self.until.load(Relaxed) != 0;
+        if was_dead || (was_out && self.unreached.load(Relaxed)) {
+            self.failures.store(0, Relaxed);
+            self.ejections.store(0, Relaxed);
+            self.fallen.store(false, Relaxed);
+            self.until.store(0, Relaxed);
+        }
+        was_dead || (was_out && self.until.load(Relaxed) == 0)
+    }
+
+    /// It is about to be said that it failed: whether because it could not be reached.
+    pub(crate) fn unreached(&self, unreached: bool) {
+        self.unreached.store(unreached, Relaxed);
     }
 
     /// Failures in a row.
@@ -73,7 +138,20 @@ impl Outlier {
             return false;
         }
         self.ejections.store(0, Relaxed);
+        self.fallen.store(false, Relaxed);
         self.until.swap(0, Relaxed) != 0
+    }
+
+    /// Its domain fails as one. True if that takes it out of service.
+    pub(crate) fn falls(&self, now: Instant, config: &Config) -> bool {
+        self.fallen.store(true, Relaxed);
+        let until = (now + config.base_ejection).as_nanos().max(1);
+        self.until.compare_exchange(0, until, Relaxed, Relaxed).is_ok()
+    }
+
+    /// Whether it is out because its domain is: that most of a pool is out says nothing then.
+    pub(crate) fn has_fallen(&self) -> bool {
+        self.fallen.load(Relaxed)
     }
 
     /// It failed. True if that takes it out of service.
@@ -113,6 +191,56 @@ mod tests {
         assert!(outlier.succeeded());
         outlier.leave_probe();
         assert_eq!(outlier.service(at(1_000)), Service::Open);
+    }
+
+    fn ejected(unreached: bool) -> Outlier {
+        let (outlier, config) = (Outlier::default(), Config::default());
+        for _ in 0..3 {
+            outlier.unreached(unreached);
+            outlier.failed(at(0), &config);
+        }
+        outlier
+    }
+
+    #[test]
+    fn what_a_probe_finds_dead_gets_nothing_not_even_one_request() {
+        let outlier = ejected(true);
+        assert!(outlier.found_dead(at(500), at(5_500)));
+        assert!(!outlier.found_dead(at(1_500), at(6_500)), "it is no news");
+        assert_eq!(
+            outlier.service(at(1_600)),
+            Service::Ejected,
+            "its ejection is over, but nobody has to try it"
+        );
+        assert!(outlier.found_alive());
+        assert_eq!((outlier.service(at(1_600)), outlier.failures()), (Service::Open, 0));
+    }
+
+    #[test]
+    fn the_word_of_a_probe_that_is_not_repeated_fades() {
+        let outlier = Outlier::default();
+        outlier.found_dead(at(500), at(5_500));
+        assert_eq!(outlier.service(at(5_499)), Service::Ejected);
+        assert_eq!(outlier.service(at(5_500)), Service::Open);
+    }
+
+    #[test]
+    fn a_probe_brings_back_what_could_not_be_reached_but_not_what_answered_nonsense() {
+        let (unreached, failed) = (ejected(true), ejected(false));
+        assert!(unreached.found_alive() && !failed.found_alive());
+        assert_eq!(unreached.service(at(10)), Service::Open);
+        assert_eq!(failed.service(at(10)), Service::Ejected);
+        assert_eq!(failed.service(at(1_000)), Service::Probation, "only a request can tell");
+    }
+
+    #[test]
+    fn when_tokens_came_is_known_to_within_a_tenth_of_a_second() {
+        let outlier = Outlier::default();
+        assert_eq!(outlier.since_token(at(900)), None);
+        for millis in 1_000..1_250 {
+            outlier.wrote(at(millis));
+        }
+        assert!(outlier.since_token(at(1_250)).unwrap() <= Duration::from_millis(101));
     }
 
     #[test]

@@ -38,11 +38,13 @@ pub(crate) struct Others {
 impl Others {
     /// A report came, while `own` requests of this gateway were in flight there.
     pub(crate) fn reported(&self, now: Instant, report: &Report, own: u32) {
-        let (waiting, running) = (report.waiting.unwrap_or(0), report.running.unwrap_or(0));
-        if report.waiting.is_some() || report.running.is_some() {
-            let others = (waiting + running).saturating_sub(own);
-            let wait = others.min(waiting);
+        // Own requests are taken to be those that run, as far as it is said how many do: what is not said stays as it was.
+        let others = (report.waiting.unwrap_or(0) + report.running.unwrap_or(0)).saturating_sub(own);
+        let wait = others.min(report.waiting.unwrap_or(0));
+        if report.waiting.is_some() {
             self.waiting.update(now, |_| wait as f32);
+        }
+        if report.running.is_some() {
             let running = (others - wait) as f32;
             self.running.update(now, |before| match before {
                 Some((mean, age)) if age < FRESH_SECONDS => mean + (running - mean) * RUNNING_WEIGHT,
@@ -60,6 +62,11 @@ impl Others {
         self.waiting.read(now).map_or(0.0, |(waiting, age)| (waiting * prompt - age).max(0.0))
     }
 
+    /// Requests of others that waited there, for operators: how long that takes is what counts.
+    pub(crate) fn waiting(&self, now: Instant) -> f32 {
+        faded(self.waiting.read(now))
+    }
+
     /// Requests of others that run there.
     pub(crate) fn running(&self, now: Instant) -> f32 {
         faded(self.running.read(now))
@@ -72,7 +79,10 @@ impl Others {
 
     /// Seconds since the last report.
     pub(crate) fn age(&self, now: Instant) -> Option<f32> {
-        let ages = [self.running.read(now), self.kv_used.read(now)].into_iter().flatten().map(|(_, age)| age);
+        let ages = [self.waiting.read(now), self.running.read(now), self.kv_used.read(now)]
+            .into_iter()
+            .flatten()
+            .map(|(_, age)| age);
         ages.min_by(f32::total_cmp)
     }
 }
@@ -137,5 +147,7 @@ mod tests {
         others.reported(at(1), &report(0, 8), 0);
         others.reported(at(2), &Report { kv_used: Some(0.9), ..Report::default() }, 0);
         assert_eq!((others.running(at(2)), others.kv_used(at(2))), (8.0, 0.9));
+        others.reported(at(2), &Report { waiting: Some(3), ..Report::default() }, 1);
+        assert_eq!((others.waiting(at(2)), others.running(at(2))), (2.0, 8.0));
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_types::Instant;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -60,14 +59,14 @@ impl Router {
     ) -> Result<Dispatched, PickError> {
         let conditions = pool.conditions(request.now, config);
         let round = Round::of(pool.members.len(), &mut self.rng);
-        if let Some(probe) = due_for_probation(&pool.members, round, tried, (request, config)) {
+        if let Some(probe) = due_for_probation(pool, round, tried, (request, config)) {
             return Ok(dispatch(pool, probe, request, ((&conditions, 0), true)));
         }
         let everywhere = self.look_up(pool, request);
-        self.choose(&pool.members, round, (tried, request), config);
+        self.choose(pool, round, (tried, request), config);
         if self.chosen.is_empty() && !round.is_whole() {
             // Whoever can serve it is found, be there only one.
-            self.choose(&pool.members, Round::whole(pool.members.len()), (tried, request), config);
+            self.choose(pool, Round::whole(pool.members.len()), (tried, request), config);
         }
         if !round.is_whole() {
             self.add_owners(pool, tried, (request, config));
@@ -82,7 +81,7 @@ impl Router {
         self.owners.drain(..).for_each(|slot| self.cached[slot as usize] = 0);
         match picked {
             Some((member, cached)) => Ok(dispatch(pool, member, request, ((&conditions, cached), false))),
-            None => Err(why_nobody(&pool.members, tried, request.now)),
+            None => Err(why_nobody(pool, tried, request)),
         }
     }
 
@@ -109,7 +108,8 @@ impl Router {
         for slot in &self.owners {
             let Some(index) = pool.member_in(*slot as usize) else { continue };
             let member = &pool.members[index];
-            if member.service(request.now) == Service::Open
+            if pool.is_eligible(index, request)
+                && member.service(request.now) == Service::Open
                 && usable(member, tried, request, config)
                 && !self.chosen.contains(&(index as u32))
             {
@@ -122,19 +122,21 @@ impl Router {
     /// that have room: the panic threshold.
     fn choose(
         &mut self,
-        members: &[Arc<Backend>],
+        pool: &Pool,
         round: Round,
         (tried, request): (&[usize], &RequestShape<'_>),
         config: &Config,
     ) {
-        let now = request.now;
+        let (now, members) = (request.now, &pool.members);
         let usable = |member: &Backend| usable(member, tried, request, config);
         self.chosen.clear();
-        let (mut open, mut full) = (0_u32, 0_u32);
-        for index in round.indices() {
+        let (mut known, mut open, mut full) = (0_u32, 0_u32, 0_u32);
+        let eligible = |index: &usize| pool.is_eligible(*index, request);
+        for index in round.indices().filter(eligible) {
             let member = &members[index];
             let in_service = member.outlier.service(now) == Service::Open;
             open += u32::from(in_service);
+            known += u32::from(in_service || !member.outlier.has_fallen());
             if in_service && member.service(now) == Service::Open {
                 if usable(member) {
                     self.chosen.push(index as u32);
@@ -143,15 +145,20 @@ impl Router {
                 }
             }
         }
-        let panic = f64::from(open) < config.panic_threshold * round.looked_at as f64;
+        let panic = f64::from(open) < config.panic_threshold * f64::from(known);
         // Where those in service are merely full, the request waits for them: it is not sent to those that fail.
         if panic || (self.chosen.is_empty() && full == 0) {
             // Where all asked to be left alone, each still gets one request at a time: it may know better by now.
             let alone =
                 |member: &Backend| member.pushback_left(now).is_zero() || member.load.in_flight() == 0;
-            let free = |index: &usize| usable(&members[*index]) && alone(&members[*index]);
+            let free = |index: &usize| eligible(index) && usable(&members[*index]) && alone(&members[*index]);
+            // That requests fail may be nobody's fault; that nobody answers a probe is a fact, unless nobody does anywhere.
+            let answers = |index: &usize| !members[*index].outlier.is_dead(now);
             self.chosen.clear();
-            self.chosen.extend(round.indices().filter(free).map(|index| index as u32));
+            self.chosen.extend(round.indices().filter(free).filter(answers).map(|index| index as u32));
+            if self.chosen.is_empty() {
+                self.chosen.extend(round.indices().filter(free).map(|index| index as u32));
+            }
         }
     }
 }
@@ -209,7 +216,7 @@ fn usable(member: &Backend, tried: &[usize], request: &RequestShape<'_>, config:
 /// A member whose ejection is over and that nobody is trying yet; its one place is taken here. Only a request that
 /// has another try left is sent there: it may well fail.
 fn due_for_probation(
-    members: &[Arc<Backend>],
+    pool: &Pool,
     round: Round,
     tried: &[usize],
     (request, config): (&RequestShape<'_>, &Config),
@@ -218,15 +225,21 @@ fn due_for_probation(
         return None;
     }
     let due = |index: &usize| {
-        members[*index].service(request.now) == Service::Probation
-            && members[*index].has_room(request, config)
+        let member = &pool.members[*index];
+        member.service(request.now) == Service::Probation
+            && pool.is_eligible(*index, request)
+            && member.has_room(request, config)
     };
     let index = round.indices().find(due)?;
-    members[index].outlier.take_probe().then_some(index)
+    pool.members[index].outlier.take_probe().then_some(index)
 }
 
-fn why_nobody(members: &[Arc<Backend>], tried: &[usize], now: Instant) -> PickError {
-    let left = || members.iter().filter(|member| !tried.contains(&member.slot));
+fn why_nobody(pool: &Pool, tried: &[usize], request: &RequestShape<'_>) -> PickError {
+    let now = request.now;
+    let is_left = |(index, member): &(usize, &Arc<Backend>)| {
+        pool.is_eligible(*index, request) && !tried.contains(&member.slot)
+    };
+    let left = || pool.members.iter().enumerate().filter(is_left).map(|(_, member)| member);
     if left().next().is_none() {
         return PickError::NobodyLeft;
     }
@@ -242,6 +255,8 @@ fn why_nobody(members: &[Arc<Backend>], tried: &[usize], now: Instant) -> PickEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plimsoll_types::Instant;
+
     use crate::Verdict;
     use crate::snapshot::tests::{members, shape};
 
@@ -307,6 +322,22 @@ mod tests {
             eject(&pool, member, Instant::ORIGIN);
         }
         assert!(router.pick(&pool, &at(10), &[], &config).is_ok());
+    }
+
+    #[test]
+    fn though_most_are_dead_nobody_is_sent_to_the_dead_unless_all_are() {
+        let (pool, mut router, config) = (pool(3), Router::new(1), Config::default());
+        let until = Instant::ORIGIN + Duration::from_secs(5);
+        pool.members[0].found_dead(Instant::ORIGIN, until);
+        pool.members[2].found_dead(Instant::ORIGIN, until);
+        for _ in 0..100 {
+            assert_eq!(router.pick(&pool, &at(10), &[], &config).unwrap().backend.slot, 1);
+        }
+        pool.members[1].found_dead(Instant::ORIGIN, until);
+        assert!(
+            router.pick(&pool, &at(10), &[], &config).is_ok(),
+            "the network of the gateway may be at fault"
+        );
     }
 
     #[test]

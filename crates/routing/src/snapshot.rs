@@ -5,9 +5,11 @@ use plimsoll_telemetry::{Counter, Histogram, catalog};
 use plimsoll_types::{BackendSpec, Instant};
 
 use crate::affinity::Index;
+use crate::domain::{Domain, DomainState, Domains};
 use crate::load::Share;
+use crate::places::Places;
 use crate::policy::{self, Policy};
-use crate::{Backend, Conditions, Config, Learned, Pace};
+use crate::{Allowed, Backend, Conditions, Config, Learned, Pace, RequestShape, Service};
 
 /// Backends that can stand in for each other: those that serve one model.
 pub struct Pool {
@@ -22,6 +24,7 @@ pub struct Pool {
     /// Who has which prompts cached, where the policy goes by that.
     pub(crate) index: Option<Arc<Index>>,
     pub(crate) policy: Box<dyn Policy>,
+    places: Places,
     /// Picks of each member, in their order.
     pub(crate) picks: Vec<Counter>,
     /// Prompt tokens that were expected to be cached where they went.
@@ -43,6 +46,7 @@ impl Pool {
             picks: picks.collect(),
             prefix_tokens: catalog::PREFIX_TOKENS.counter(&[model]),
             prediction: catalog::TTFT_PREDICTION.histogram(&[model]),
+            places: Places::of(members.iter().map(|member| &member.spec)),
             members,
             pace: Arc::default(),
             learned: Arc::default(),
@@ -56,6 +60,43 @@ impl Pool {
         // Slots are given in order, and members stand in the order of the fleet.
         let found = self.members.binary_search_by_key(&slot, |member| member.slot);
         found.ok().or_else(|| self.members.iter().position(|member| member.slot == slot))
+    }
+
+    /// Where a request may be served, if any member is there: what its tenant allows, of which one must hold, and what it
+    /// allows itself.
+    pub fn allowed<'a>(
+        &self,
+        tenant: impl Iterator<Item = &'a str>,
+        request: impl Iterator<Item = &'a str>,
+    ) -> Option<Allowed> {
+        self.places.allowed(tenant, request)
+    }
+
+    /// Whether a member is one for this request at all. Hot path.
+    pub(crate) fn is_eligible(&self, member: usize, request: &RequestShape<'_>) -> bool {
+        self.places.admit(member, request.allowed) && !self.members[member].is_drained()
+    }
+
+    /// A member was taken out. Where most of a domain of it is out by now, something has befallen the domain, and the rest
+    /// of it is taken out too: each returns by a request of its own. What befalls all of a pool is no matter of domains.
+    pub(crate) fn spread(&self, fallen: &Backend, (now, config): (Instant, &Config)) {
+        for domain in fallen.domains.iter().rev() {
+            let inside =
+                |member: &&Arc<Backend>| member.domains.iter().any(|other| Arc::ptr_eq(other, domain));
+            let count = self.members.iter().filter(inside).count();
+            let is_out = |member: &&Arc<Backend>| member.outlier.service(now) != Service::Open;
+            let out = self.members.iter().filter(inside).filter(is_out).count();
+            if count == self.members.len() {
+                return;
+            }
+            if out < 2 || out as f64 <= config.domain_threshold * count as f64 {
+                continue;
+            }
+            let fell = self.members.iter().filter(inside).filter(|member| member.falls(now, config)).count();
+            if fell > 0 {
+                catalog::DOMAIN_EJECTIONS.counter(&[&domain.name]).increment(1);
+            }
+        }
     }
 
     /// How things stand at `now`.
@@ -76,6 +117,7 @@ impl Pool {
 pub struct Fleet {
     /// Every backend.
     pub backends: Vec<Arc<Backend>>,
+    domains: Domains,
     pools: HashMap<String, Arc<Pool>>,
     known: String,
     /// How the router is to behave.
@@ -95,6 +137,7 @@ impl Fleet {
             same.unwrap_or_else(|| Index::new(config.prefix_blocks as usize))
         });
         let knows = index.is_some();
+        let mut domains = Domains::after(before.map(|fleet| &fleet.domains), &config.domains);
         let mut next_slot = before.map_or(0, |fleet| fleet.next_slot);
         let backends: Vec<Arc<Backend>> = specs
             .into_iter()
@@ -104,12 +147,13 @@ impl Fleet {
                 let same = before.and_then(|fleet| fleet.backends.iter().find(stays));
                 same.cloned().unwrap_or_else(|| {
                     next_slot += 1;
-                    Arc::new(Backend::new(next_slot - 1, spec, index.as_ref()))
+                    Arc::new(Backend::of_fleet(next_slot - 1, spec, (index.as_ref(), &mut domains)))
                 })
             })
             .collect();
         let mut members: BTreeMap<String, Vec<Arc<Backend>>> = BTreeMap::new();
         for backend in &backends {
+            backend.settle();
             for model in &backend.spec.models {
                 members.entry(model.name.clone()).or_default().push(Arc::clone(backend));
             }
@@ -125,7 +169,69 @@ impl Fleet {
             (model, Arc::new(pool))
         });
         let pools = pools.collect();
-        Self { backends, pools, known, config, next_slot, index }
+        Self { backends, domains, pools, known, config, next_slot, index }
+    }
+
+    /// Sets the gauges of its backends and domains; called when somebody is about to read them.
+    pub fn observe(&self, now: Instant) {
+        for backend in &self.backends {
+            backend.observe(now);
+        }
+        for domain in self.domains.all() {
+            let state = self.state_of(domain, now);
+            catalog::DOMAIN_IN_FLIGHT.gauge(&[&domain.name]).set(state.in_flight as f64);
+            let share = f64::from(state.in_service) / f64::from(state.backends.max(1));
+            catalog::DOMAIN_IN_SERVICE.gauge(&[&domain.name]).set(share);
+        }
+    }
+
+    /// How a domain of it does.
+    #[must_use]
+    pub fn state_of(&self, domain: &Domain, now: Instant) -> DomainState {
+        let mut state = DomainState::default();
+        let inside = |backend: &&Arc<Backend>| backend.domains.iter().any(|other| other.name == domain.name);
+        for backend in self.backends.iter().filter(inside) {
+            state.backends += 1;
+            state.in_service += u32::from(backend.service(now) == Service::Open && !backend.is_drained());
+            state.in_flight += u64::from(backend.load.in_flight());
+        }
+        state
+    }
+
+    /// Clouds, regions, zones and racks of its backends, and those of which the configuration speaks.
+    pub fn domains(&self) -> impl Iterator<Item = &Arc<Domain>> {
+        self.domains.all()
+    }
+
+    /// Probes found backends dead: what has befallen a domain is seen.
+    pub fn spread(&self, now: Instant) {
+        for pool in self.pools.values() {
+            for fallen in pool.members.iter().filter(|member| member.outlier.is_dead(now)) {
+                pool.spread(fallen, (now, &self.config));
+            }
+        }
+    }
+
+    /// Takes a domain out of service, or in again; what runs there ends. False if there is none of that name.
+    #[must_use]
+    pub fn take_out_domain(&self, name: &str, out: bool) -> bool {
+        let Some(domain) = self.domains.get(name) else { return false };
+        domain.take_out(out);
+        self.backends.iter().for_each(|backend| backend.settle());
+        true
+    }
+
+    /// Takes a backend out of service, or in again; what runs there ends. False if there is none of that name.
+    #[must_use]
+    pub fn take_out_backend(&self, name: &str, out: bool) -> bool {
+        let named = self.backends.iter().filter(|backend| backend.spec.name == name);
+        named
+            .map(|backend| {
+                backend.take_out(out);
+                backend.settle();
+            })
+            .count()
+            > 0
     }
 
     /// The pool of `model`.
@@ -164,7 +270,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn members(count: usize) -> Vec<Arc<Backend>> {
-        (0..count).map(|slot| Arc::new(Backend::new(slot, spec(&format!("b{slot}")), None))).collect()
+        (0..count).map(|slot| Arc::new(Backend::new(slot, spec(&format!("b{slot}"))))).collect()
     }
 
     pub(crate) fn rng() -> SmallRng {

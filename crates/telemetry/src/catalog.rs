@@ -222,11 +222,54 @@ pub const TTFT_PREDICTION: Metric = Metric::histogram_of(
 /// Whether a backend is in service.
 pub const BACKEND_HEALTHY: Metric =
     Metric::gauge_of("plimsoll_backend_healthy", &["backend"], "1 in service, 0.5 in probation, 0 ejected.");
+/// What the use of a backend was worth.
+pub const BACKEND_WORTH: Metric = Metric::counter_of(
+    "plimsoll_backend_worth_microdollars_total",
+    &["backend", "paid"],
+    "What requests took of a backend, at its prices, in millionths of a US dollar: of hours that are committed, of hours on \
+     demand, or by tokens.",
+);
+/// Requests at all backends of a domain.
+pub const DOMAIN_IN_FLIGHT: Metric = Metric::gauge_of(
+    "plimsoll_domain_in_flight",
+    &["domain"],
+    "Requests at the backends of a cloud, region, zone or rack.",
+);
+/// The share of a domain's backends that are in service.
+pub const DOMAIN_IN_SERVICE: Metric = Metric::gauge_of(
+    "plimsoll_domain_in_service_ratio",
+    &["domain"],
+    "Share of the backends of a cloud, region, zone or rack that are in service; 0 where it is drained.",
+);
+/// Domains that failed as one.
+pub const DOMAIN_EJECTIONS: Metric = Metric::counter_of(
+    "plimsoll_domain_ejections_total",
+    &["domain"],
+    "Times that a cloud, region, zone or rack was taken out of service, because most of it was out.",
+);
 /// Ejections.
 pub const EJECTIONS: Metric = Metric::counter_of(
     "plimsoll_ejections_total",
     &["backend"],
-    "Times that a backend was taken out of service for failing in a row.",
+    "Times that a backend was taken out of service: it failed in a row, with its domain, or a probe found it dead.",
+);
+/// Probes.
+pub const PROBES: Metric = Metric::counter_of(
+    "plimsoll_probes_total",
+    &["backend", "outcome"],
+    "Probes of a backend, by outcome (alive, refused, failed, silent).",
+);
+/// Questions for load.
+pub const POLLS: Metric = Metric::counter_of(
+    "plimsoll_polls_total",
+    &["backend", "outcome"],
+    "Times that a backend was asked how loaded it is, by outcome (ok, unknown, none, failed).",
+);
+/// Age of what a backend said of its load.
+pub const BACKEND_REPORT_AGE: Metric = Metric::gauge_of(
+    "plimsoll_backend_report_age_seconds",
+    &["backend"],
+    "Time since a backend last said how loaded it is; without a sample or old, own counts stand alone.",
 );
 /// Connections to backends.
 pub const UPSTREAM_CONNECTIONS: Metric =
@@ -345,7 +388,14 @@ pub const ALL: &[Metric] = &[
     PREFIX_TOKENS,
     TTFT_PREDICTION,
     BACKEND_HEALTHY,
+    BACKEND_WORTH,
+    DOMAIN_IN_FLIGHT,
+    DOMAIN_IN_SERVICE,
+    DOMAIN_EJECTIONS,
     EJECTIONS,
+    PROBES,
+    POLLS,
+    BACKEND_REPORT_AGE,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_CONNECTS,
     STEP_SECONDS,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Locality, StepTime};
+use crate::{Locality, Prices, StepTime};
 
 /// One running instance of an engine, as the configuration or a source of backends describes it.
 ///
@@ -11,6 +11,8 @@ pub struct BackendSpec {
     pub name: String,
     /// Where it is.
     pub locality: Locality,
+    /// Labels of where data that goes there stays, such as `eu`.
+    pub residency: Vec<String>,
     /// What it computes on, such as `H200`; empty where not said.
     pub accelerator: String,
     /// The models that it serves.
@@ -21,13 +23,21 @@ pub struct BackendSpec {
     pub kv_tokens: Option<u32>,
     /// The network there and back, where that is known beforehand.
     pub round_trip: Option<Duration>,
-    /// What an hour of using it costs in US dollars: nothing where it is paid for anyway.
-    pub dollars_per_hour: f64,
+    /// What using it costs.
+    pub prices: Prices,
     /// Requests that it may work on at a time.
     pub max_in_flight: u32,
     /// What tells this backend from another of the same name: its address and how to talk to it. Two specs that
     /// differ here are two backends, which share nothing that was learned.
     pub identity: String,
+}
+
+impl BackendSpec {
+    /// The places that a request may ask to be served in: its labels, its cloud and its region.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        let at = [&self.locality.cloud, &self.locality.region];
+        self.residency.iter().chain(at).map(String::as_str).filter(|place| !place.is_empty())
+    }
 }
 
 /// A model of a backend, by the name callers use and the name that backend uses.

@@ -113,10 +113,12 @@ impl Protocol {
 }
 
 /// Who pays: what an API key stands for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tenant {
     /// Its name in the configuration, for log lines.
     pub name: String,
+    /// Where its requests may be served: labels of which one must hold; none means everywhere.
+    pub residency: Vec<String>,
 }
 
 /// A change to a body that has a reason: put `text` in the place of the bytes at `at`.
@@ -153,6 +155,8 @@ pub struct Envelope {
     pub max_tokens: Option<u32>,
     /// Who pays; `None` where no keys are configured.
     pub tenant: Option<Arc<Tenant>>,
+    /// Where it may be served: labels with commas between, of which one must hold.
+    pub residency: Option<Text>,
     /// When the caller stops waiting for all of the answer.
     pub deadline: Option<Instant>,
     /// The longest silence that the caller's client bears: before the first byte of a stream, and in its gaps.

@@ -25,14 +25,14 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
         match self {
             Self::Http1(exchange) => exchange.poll_head(cx),
             Self::Http2(exchange) => exchange.poll_head(cx),
         }
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         match self {
             Self::Http1(exchange) => exchange.poll_data(cx),
             Self::Http2(exchange) => exchange.poll_data(cx),

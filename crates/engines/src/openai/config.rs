@@ -1,4 +1,6 @@
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use plimsoll_types::Kind;
@@ -18,6 +20,8 @@ pub struct Config {
     pub name: String,
     /// `http://` or `https://`, a host, a port, and the path before `/v1`, with a query if every call needs one.
     pub url: String,
+    /// Where to connect to, in the place of the addresses of the host.
+    pub connect_to: Option<IpAddr>,
     /// Header fields of every call.
     pub headers: Vec<(String, String)>,
     /// What proves to the backend who calls.
@@ -57,16 +61,16 @@ impl Backend {
         let base = uri.path().trim_end_matches('/');
         // Clients are given addresses that end in /v1; people paste those.
         let base = base.strip_suffix("/v1").unwrap_or(base);
-        let target = |path: &str| match uri.query() {
-            Some(query) => format!("{base}{path}?{query}"),
-            None => format!("{base}{path}"),
-        };
+        let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
+        let target = |path: &str| format!("{base}{path}{query}");
         Ok(Arc::new(Self {
             endpoint: Arc::new(endpoint),
             http2: config.http2,
             authority: uri.authority().map(ToString::to_string).unwrap_or_default(),
             targets: Kind::ALL.iter().map(|kind| target(path_of(*kind))).collect(),
             models_target: target("/v1/models"),
+            base: base.to_owned(),
+            query: query.clone(),
             fixed: fixed(config)?,
             authorize: config.authorize.clone(),
             ask_usage: config.ask_usage,
@@ -90,9 +94,10 @@ pub(crate) fn address(config: &Config, schemes: [&str; 2]) -> Result<(Endpoint, 
     let endpoint = Endpoint {
         port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
         tls: if secure { Some(tls(config, &host)?) } else { None },
-        host,
+        host: config.connect_to.map_or(host, |address| address.to_string()),
         connect_timeout: config.connect_timeout,
         metrics: ConnectionMetrics::new(&config.name),
+        tls_fails: AtomicBool::new(false),
     };
     Ok((endpoint, uri))
 }
@@ -171,6 +176,7 @@ mod tests {
         Config {
             name: "b".into(),
             url: url.into(),
+            connect_to: None,
             headers: Vec::new(),
             authorize: None,
             http2: false,

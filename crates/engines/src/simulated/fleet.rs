@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plimsoll_types::{BackendSpec, Locality, ServedModel};
+use plimsoll_types::{BackendSpec, Locality, Prices, ServedModel};
 
 use super::backend::{Simulated, Skill};
 use super::random::mix;
@@ -62,7 +62,8 @@ impl Member {
             step_time: Some(self.gpu.time),
             kv_tokens: Some(self.gpu.kv_tokens),
             round_trip: Some(self.round_trip),
-            dollars_per_hour: 0.0,
+            prices: Prices::default(),
+            residency: Vec::new(),
             // Half of them may wait inside, as they do in engines.
             max_in_flight: 2 * SEQUENCES,
         }
@@ -102,6 +103,7 @@ fn read(line: &'static str) -> Option<(Member, usize)> {
         cloud: cells.next()?.to_owned(),
         region: cells.next()?.to_owned(),
         zone: cells.next()?.to_owned(),
+        rack: String::new(),
     };
     let round_trip = Duration::from_secs_f64(cells.next()?.parse::<f64>().ok()? / 1_000.0);
     let (accelerator, shape) = (cells.next()?, cells.next()?);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
 use plimsoll_routing::{Backend, Cost, RequestShape, Service};
-use plimsoll_types::{Blocks, Instant};
+use plimsoll_types::Instant;
 use serde_json::{Value, json};
 
 use super::{json_of, text};
@@ -26,8 +26,7 @@ pub(super) fn answer(house: &House, query: &str) -> Response<Full<Bytes>> {
     let request = RequestShape {
         prompt_tokens: asked.prompt_tokens,
         expected_output: pool.learned.expected_output(now),
-        blocks: Blocks::none(),
-        now,
+        ..RequestShape::typical(now)
     };
     let mut ranked: Vec<(f32, Value)> = Vec::new();
     for backend in &pool.members {
@@ -54,6 +53,7 @@ fn costs(backend: &Backend, cost: &Cost, room: bool, now: Instant) -> Value {
     json!({
         "name": backend.spec.name,
         "in_service": backend.service(now) == Service::Open,
+        "drained": backend.is_drained(),
         "below_its_line": room,
         "cost_ms": millis(cost.total()),
         "expected_ttft_ms": millis(cost.ttft()),
@@ -67,6 +67,7 @@ fn costs(backend: &Backend, cost: &Cost, room: bool, now: Instant) -> Value {
             "memory": millis(cost.memory),
             "money": millis(cost.money),
         },
+        "times": cost.times,
     })
 }
 
@@ -101,7 +102,7 @@ impl Question {
 }
 
 /// Takes `%2F` and the like out of a value of a query.
-fn unescape(value: &str) -> String {
+pub(super) fn unescape(value: &str) -> String {
     let (mut out, mut rest) = (Vec::new(), value.as_bytes());
     while let Some((byte, after)) = rest.split_first() {
         let code = after.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());

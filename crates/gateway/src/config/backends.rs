@@ -1,11 +1,13 @@
+use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth;
 use plimsoll_engines::remote::{self, Remote};
 use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
-use plimsoll_types::{BackendSpec, Key, Keys, Locality, Section, ServedModel, StepTime};
+use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
 
 /// One backend, as it stands in the file.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct BackendConfig {
     pub aliases: Vec<(String, String)>,
     /// Where it is.
     pub locality: Locality,
+    /// Labels of where data stays there.
+    pub residency: Vec<String>,
     /// What it computes on.
     pub accelerator: String,
     /// The shape of the model, as the table of GPUs has it.
@@ -38,6 +42,10 @@ pub struct BackendConfig {
     pub gpu_hour_dollars: f64,
     /// Whether it is paid for anyway.
     pub committed: bool,
+    /// What a million prompt tokens cost.
+    pub million_prompt_dollars: f64,
+    /// What a million tokens of answers cost.
+    pub million_answer_dollars: f64,
     /// Requests at a time.
     pub max_in_flight: u64,
     /// Whether to speak HTTP/2.
@@ -54,6 +62,21 @@ pub struct BackendConfig {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options`.
     pub stream_options: bool,
+    /// Whether each address of its host is a backend of its own.
+    pub resolve: bool,
+    /// Which of them this is.
+    connect_to: Option<IpAddr>,
+    /// The path that says whether it is well; empty where it has none.
+    pub health: String,
+    /// The path or address of its metrics; empty where it has none.
+    pub metrics: String,
+}
+
+/// Where engines have their metrics.
+const METRICS: &str = "/metrics";
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok()
 }
 
 /// Text that is not shown.
@@ -74,6 +97,7 @@ impl Default for BackendConfig {
             models: Vec::new(),
             aliases: Vec::new(),
             locality: Locality::default(),
+            residency: Vec::new(),
             accelerator: String::new(),
             shape: String::new(),
             tensor_parallel: 1,
@@ -83,6 +107,8 @@ impl Default for BackendConfig {
             round_trip_ms: 0.0,
             gpu_hour_dollars: 0.0,
             committed: false,
+            million_prompt_dollars: 0.0,
+            million_answer_dollars: 0.0,
             max_in_flight: 1_024,
             http2: false,
             bearer: Secret::default(),
@@ -91,6 +117,10 @@ impl Default for BackendConfig {
             ca_file: String::new(),
             connect_timeout: Duration::from_secs(3),
             stream_options: true,
+            resolve: false,
+            connect_to: None,
+            health: "/health".into(),
+            metrics: METRICS.into(),
         }
     }
 }
@@ -112,6 +142,15 @@ impl Section for BackendConfig {
         keys.text(Key::new("cloud", "The cloud that it is in."), &mut self.locality.cloud);
         keys.text(Key::new("region", "The region that it is in."), &mut self.locality.region);
         keys.text(Key::new("zone", "The zone that it is in."), &mut self.locality.zone);
+        let key =
+            Key::new("rack", "The rack that it is in, or whatever else fails as one, such as an NVL72.");
+        keys.text(key, &mut self.locality.rack);
+        let key = Key::new(
+            "residency",
+            "Labels of where data that goes there stays, such as eu; requests and tenants may ask for them, and for its cloud \
+             and region.",
+        );
+        keys.texts(key, &mut self.residency);
         keys.text(Key::new("accelerator", "What it computes on, such as H200."), &mut self.accelerator);
         let key = Key::new(
             "shape",
@@ -141,6 +180,13 @@ impl Section for BackendConfig {
         let key =
             Key::new("committed", "Whether it is paid for anyway, so that using it costs nothing more.");
         keys.flag(key, &mut self.committed);
+        let key = Key::new(
+            "million_prompt_dollars",
+            "What a million tokens of prompts cost, at an endpoint that is paid by tokens.",
+        );
+        keys.decimal(key, 0.0..=10_000.0, &mut self.million_prompt_dollars);
+        let key = Key::new("million_answer_dollars", "What a million tokens of answers cost there.");
+        keys.decimal(key, 0.0..=10_000.0, &mut self.million_answer_dollars);
         let key = Key::new("max_in_flight", "Requests that it gets at a time.");
         keys.number(key, 1..=1_000_000, &mut self.max_in_flight);
         keys.flag(Key::new("http2", "Whether to speak HTTP/2 to it."), &mut self.http2);
@@ -153,6 +199,24 @@ impl Section for BackendConfig {
         keys.millis(key, 10..=60_000, &mut self.connect_timeout);
         let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
         keys.flag(key, &mut self.stream_options);
+        let key = Key::new(
+            "resolve",
+            "Whether each address of its host is a backend of its own, such as the pods behind a headless service: named \
+             NAME/ADDRESS, looked up every few seconds, drained when it is gone.",
+        );
+        keys.flag(key, &mut self.resolve);
+        let key = Key::new(
+            "health",
+            "The path by which it is probed; empty means that it is not. Whoever has no such path is alive as long as it \
+             takes connections.",
+        );
+        keys.text(key, &mut self.health);
+        let key = Key::new(
+            "metrics",
+            "The path of its metrics, or their address where that is another, such as `http://host:8002/metrics`; empty \
+             means that it is not asked for its load.",
+        );
+        keys.text(key, &mut self.metrics);
         self.check(keys);
     }
 }
@@ -171,6 +235,12 @@ impl BackendConfig {
         if self.url.is_empty() {
             return keys.wrong("url", "is missing".into());
         }
+        if self.gpu_hour_dollars > 0.0 && self.million_prompt_dollars + self.million_answer_dollars > 0.0 {
+            keys.wrong(
+                "gpu_hour_dollars",
+                "is given beside prices of tokens: it is paid one way or the other".into(),
+            );
+        }
         if let Some(invalid) = self.unreachable() {
             keys.wrong(invalid.key, invalid.why);
         }
@@ -181,6 +251,12 @@ impl BackendConfig {
                  take one of {known}"
             );
             keys.wrong("shape", why);
+        }
+        if !self.health.is_empty() && !is_path(&self.health) {
+            keys.wrong("health", "is not a path, such as /health".into());
+        }
+        if let Err(why) = self.metrics_elsewhere() {
+            keys.wrong("metrics", why);
         }
         for (model, _) in &self.aliases {
             if !self.models.contains(model) {
@@ -232,6 +308,7 @@ impl BackendConfig {
         openai::Config {
             name: self.name.clone(),
             url: self.url.clone(),
+            connect_to: self.connect_to,
             headers: self.headers.clone(),
             authorize,
             http2: self.http2,
@@ -239,6 +316,64 @@ impl BackendConfig {
             connect_timeout: self.connect_timeout,
             ask_usage: self.stream_options,
         }
+    }
+
+    /// The host in its address.
+    pub(crate) fn host(&self) -> Option<String> {
+        Some(self.url.parse::<http::Uri>().ok()?.host()?.to_owned())
+    }
+
+    /// The backends that it stands for: itself, or one for each address that its host was found to have.
+    pub(crate) fn members(&self, addresses: &HashMap<String, Vec<IpAddr>>) -> Vec<Self> {
+        if !self.resolve {
+            return vec![self.clone()];
+        }
+        let found = self.host().and_then(|host| addresses.get(&host));
+        let member = |address: &IpAddr| Self {
+            name: format!("{}/{address}", self.name),
+            connect_to: Some(*address),
+            ..self.clone()
+        };
+        found.into_iter().flatten().map(member).collect()
+    }
+
+    /// Paths where its metrics may be, the likely one first; none where it is not to be asked.
+    pub(crate) fn metrics_paths(&self) -> Vec<String> {
+        match self.metrics.as_str() {
+            "" => Vec::new(),
+            // TensorRT-LLM has them elsewhere.
+            METRICS => vec![METRICS.into(), "/prometheus/metrics".into()],
+            path => vec![path.into()],
+        }
+    }
+
+    /// How to ask for its metrics, and by which path, where they have an address of their own. Who is there may be somebody
+    /// else, and gets no secrets.
+    pub(crate) fn metrics_elsewhere(&self) -> Result<Option<(openai::Config, String)>, String> {
+        let metrics = &self.metrics;
+        if metrics.is_empty() || is_path(metrics) {
+            return Ok(None);
+        }
+        let wrong = || {
+            format!(
+                "{metrics:?} is not a path, such as /metrics, or an address, such as http://host:8002/metrics"
+            )
+        };
+        let uri: http::Uri = metrics.parse().map_err(|_| wrong())?;
+        let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or_else(wrong)?;
+        let url = format!("{scheme}://{authority}");
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let connect_to = self.connect_to.filter(|_| Some(authority.host()) == self.host().as_deref());
+        let engine = openai::Config {
+            url,
+            connect_to,
+            headers: Vec::new(),
+            authorize: None,
+            http2: false,
+            ..self.engine()
+        };
+        openai::Backend::new(&engine).map_err(|invalid| invalid.why)?;
+        Ok(Some((engine, path.to_owned())))
     }
 
     /// What routing is told of it, if it serves `models`.
@@ -249,6 +384,7 @@ impl BackendConfig {
         BackendSpec {
             name: self.name.clone(),
             locality: self.locality.clone(),
+            residency: self.residency.clone(),
             accelerator: self.accelerator.clone(),
             models: models
                 .iter()
@@ -260,7 +396,7 @@ impl BackendConfig {
             kv_tokens: self.kv_tokens(),
             round_trip: (self.round_trip_ms > 0.0)
                 .then(|| Duration::from_secs_f64(self.round_trip_ms / 1_000.0)),
-            dollars_per_hour: self.marginal_dollars(),
+            prices: self.prices(),
         }
     }
 
@@ -275,9 +411,13 @@ impl BackendConfig {
         given.or(self.gpu().map(|gpu| gpu.kv_tokens))
     }
 
-    /// What an hour of using it costs beside what is paid anyway.
-    fn marginal_dollars(&self) -> f64 {
-        if self.committed { 0.0 } else { self.gpu_hour_dollars * self.tensor_parallel as f64 }
+    fn prices(&self) -> Prices {
+        Prices {
+            hour: self.gpu_hour_dollars * self.tensor_parallel as f64,
+            committed: self.committed,
+            million_prompt: self.million_prompt_dollars,
+            million_answer: self.million_answer_dollars,
+        }
     }
 
     /// Differs where another engine must be made: a hash, since secrets are part of it.
@@ -285,7 +425,7 @@ impl BackendConfig {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         let secrets = (&self.bearer.0, &self.api_key.0, &self.ca_file, &self.headers);
-        (secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
+        (self.connect_to, secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
         format!("{}#{:x}", self.url, hasher.finish())
     }
 }
@@ -295,6 +435,8 @@ impl BackendConfig {
 pub struct ApiKey {
     /// Who that is.
     pub tenant: String,
+    /// Where its requests may be served; none means everywhere.
+    pub residency: Vec<String>,
     /// The key itself.
     pub key: String,
     /// Or its SHA-256, in hexadecimal.
@@ -319,6 +461,12 @@ impl fmt::Debug for ApiKey {
 impl Section for ApiKey {
     fn keys(&mut self, keys: &mut dyn Keys) {
         keys.text(Key::new("tenant", "Who the key stands for, in logs."), &mut self.tenant);
+        let key = Key::new(
+            "residency",
+            "Where its requests may be served: labels, clouds or regions of backends, of which one must hold; none means \
+             everywhere.",
+        );
+        keys.texts(key, &mut self.residency);
         keys.secret(
             Key::new("key", "The key; better by `${NAME}`, by `key_file`, or as `sha256`."),
             &mut self.key,

@@ -22,7 +22,7 @@ use crate::house::Settings;
 pub(super) fn request(
     core: &Core,
     settings: &Settings,
-    (metadata, tenant, id): (Metadata, Option<Arc<Tenant>>, Text),
+    (mut metadata, tenant, id): (Metadata, Option<Arc<Tenant>>, Text),
     method: &'static Method,
     message: &[u8],
 ) -> Result<Request, ServeError> {
@@ -34,6 +34,9 @@ pub(super) fn request(
     }
     let own = options.deadline_ms.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0)));
     let own = own.map(|left| metadata.began + left);
+    if !options.residency.is_empty() {
+        metadata.head.allow_places(&options.residency.join(","))?;
+    }
     let envelope = Envelope {
         id,
         protocol: Protocol::Grpc,
@@ -46,6 +49,7 @@ pub(super) fn request(
         blocks: peeked.blocks,
         max_tokens: peeked.max_tokens,
         tenant: payer(tenant, options.tenant)?,
+        residency: metadata.head.residency,
         deadline: metadata.deadline.into_iter().chain(own).min(),
         patience: None,
         forward: metadata.head.forward,
@@ -92,7 +96,7 @@ fn payer(known: Option<Arc<Tenant>>, named: Option<String>) -> Result<Option<Arc
         }),
         (None, Some(name)) => {
             let name = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
-            Ok(Some(Arc::new(Tenant { name })))
+            Ok(Some(Arc::new(Tenant { name, ..Tenant::default() })))
         }
         (known, _) => Ok(known),
     }
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_tenant_is_the_key_s_and_a_name_where_there_are_no_keys() {
-        let known = || Some(Arc::new(Tenant { name: "a".into() }));
+        let known = || Some(Arc::new(Tenant { name: "a".into(), ..Tenant::default() }));
         let name = |payer: Result<Option<Arc<Tenant>>, ServeError>| {
             payer.map(|tenant| tenant.map(|tenant| tenant.name.clone()))
         };

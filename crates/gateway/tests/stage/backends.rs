@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use super::call::{Call, Wire};
+use super::call::{Background, Call, Health, Wire};
 use super::{unique, within};
 
 /// Scripted backends of one model. Whatever they are asked comes to the test as a [`Call`], in the order of arrival,
@@ -19,8 +20,11 @@ pub(crate) struct Backends {
     more: String,
     path: String,
     calls: UnboundedReceiver<Call>,
+    told: UnboundedSender<Call>,
+    background: Vec<Background>,
+    listeners: Vec<JoinHandle<()>>,
     /// Sockets that are bound and do not listen: whoever connects is refused.
-    _refusing: Vec<Socket>,
+    refusing: Vec<Socket>,
 }
 
 impl Backends {
@@ -47,16 +51,19 @@ impl Backends {
     async fn with(count: usize, refusing: usize, tls: Option<TlsAcceptor>) -> Self {
         let (told, calls) = unbounded_channel();
         let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
+        let (mut background, mut listeners) = (Vec::new(), Vec::new());
         for _ in 0..refusing {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            let socket = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
             addresses.push(socket.local_addr().unwrap().as_socket().unwrap());
             sockets.push(socket);
         }
         for index in refusing..refusing + count {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
-            tokio::spawn(accept(listener, index, told.clone(), tls.clone()));
+            let (one, tls) = (Background::default(), tls.clone());
+            let accept = accept(listener, index, (told.clone(), one.clone()), tls);
+            listeners.push(tokio::spawn(accept));
+            background.push(one);
         }
         Self {
             names: addresses.iter().map(|_| format!("backend-{}", unique())).collect(),
@@ -65,8 +72,39 @@ impl Backends {
             more: String::new(),
             path: String::new(),
             calls,
-            _refusing: sockets,
+            told,
+            background,
+            listeners,
+            refusing: sockets,
         }
+    }
+
+    /// Closes the door of backend `index`: whoever connects from now on is refused.
+    pub(crate) async fn close(&mut self, index: usize) {
+        self.listeners[index].abort();
+        let _ = (&mut self.listeners[index]).await;
+        // Its port stays its own: somebody else could get it else.
+        self.refusing.push(bound(self.addresses[index]));
+    }
+
+    /// Opens it again.
+    pub(crate) fn open(&mut self, index: usize) {
+        let socket = bound(self.addresses[index]);
+        socket.listen(64).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(socket.into()).unwrap();
+        let told = (self.told.clone(), self.background[index].clone());
+        self.listeners[index] = tokio::spawn(accept(listener, index, told, None));
+    }
+
+    /// From now on backend `index` has these metrics.
+    pub(crate) fn says(&self, index: usize, metrics: &str) {
+        self.background[index].says(metrics);
+    }
+
+    /// From now on backend `index` is like that when it is probed.
+    pub(crate) fn is(&self, index: usize, health: Health) {
+        self.background[index].is(health);
     }
 
     /// The same, with more keys in the configuration of each.
@@ -103,22 +141,32 @@ impl Backends {
     }
 
     /// Answers all calls from now on by `script`.
-    pub(crate) fn play<F>(mut self, script: impl Fn(Call) -> F + Send + 'static)
+    pub(crate) fn play<F>(mut self, script: impl Fn(Call) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let mut calls = std::mem::replace(&mut self.calls, unbounded_channel().1);
         tokio::spawn(async move {
-            while let Some(call) = self.calls.recv().await {
+            while let Some(call) = calls.recv().await {
                 tokio::spawn(script(call));
             }
         });
+        self
     }
+}
+
+/// A socket at `address` that does not listen.
+fn bound(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket
 }
 
 async fn accept(
     listener: TcpListener,
     backend: usize,
-    told: UnboundedSender<Call>,
+    told: (UnboundedSender<Call>, Background),
     tls: Option<TlsAcceptor>,
 ) {
     while let Ok((tcp, _)) = listener.accept().await {

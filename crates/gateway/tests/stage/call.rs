@@ -1,6 +1,6 @@
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -40,6 +40,57 @@ pub(crate) struct Call {
     pub(crate) body: Vec<u8>,
     wire: Box<dyn Wire>,
     told: UnboundedSender<Call>,
+    background: Background,
+}
+
+/// What a backend answers by itself: questions that the gateway asks in the background.
+#[derive(Clone, Default)]
+pub(crate) struct Background(Arc<Mutex<Said>>);
+
+#[derive(Default)]
+struct Said {
+    metrics: Option<String>,
+    health: Health,
+}
+
+/// How a backend answers when it is asked whether it is well.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(crate) enum Health {
+    #[default]
+    Well,
+    Unwell,
+    /// It does not get round to answering.
+    Late,
+}
+
+impl Background {
+    /// From now on it has these metrics.
+    pub(crate) fn says(&self, metrics: &str) {
+        self.0.lock().unwrap().metrics = Some(metrics.to_owned());
+    }
+
+    /// From now on it is like that.
+    pub(crate) fn is(&self, health: Health) {
+        self.0.lock().unwrap().health = health;
+    }
+
+    /// What it answers to a request with this head; nothing at all where that is empty.
+    fn answer(&self, head: &str) -> Option<String> {
+        let path = head.strip_prefix("GET ")?.split([' ', '?']).next()?;
+        let answer = |status, body: &str| {
+            format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        };
+        let said = self.0.lock().unwrap();
+        if path.ends_with("/health") {
+            return Some(match said.health {
+                Health::Well => answer(200, ""),
+                Health::Unwell => answer(503, ""),
+                Health::Late => String::new(),
+            });
+        }
+        let metrics = || said.metrics.as_ref().map_or(answer(404, ""), |metrics| answer(200, metrics));
+        path.ends_with("/metrics").then(metrics)
+    }
 }
 
 const STREAM: &[u8] =
@@ -50,7 +101,7 @@ impl Call {
     pub(crate) async fn read(
         mut wire: Box<dyn Wire>,
         (backend, connection): (usize, u32),
-        told: UnboundedSender<Self>,
+        (told, background): (UnboundedSender<Self>, Background),
     ) {
         let mut bytes = Vec::new();
         let end = loop {
@@ -70,7 +121,22 @@ impl Call {
             }
         }
         assert_eq!(body.len(), length, "the gateway sends nothing after a request");
-        let call = Self { backend, connection, head, body, wire, told: told.clone() };
+        let mut call = Self {
+            backend,
+            connection,
+            head,
+            body,
+            wire,
+            told: told.clone(),
+            background: background.clone(),
+        };
+        if let Some(answer) = background.answer(&call.head) {
+            if answer.is_empty() {
+                return call.is_left().await;
+            }
+            call.write(answer).await;
+            return call.keep();
+        }
         // The test may be over.
         let _ = told.send(call);
     }
@@ -175,7 +241,8 @@ impl Call {
 
     /// Lets the next request come on this connection.
     fn keep(self) {
-        tokio::spawn(Self::read(self.wire, (self.backend, self.connection), self.told));
+        let from = (self.backend, self.connection);
+        tokio::spawn(Self::read(self.wire, from, (self.told, self.background)));
     }
 
     /// Breaks the connection.

@@ -194,6 +194,7 @@ impl House {
             blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
+            residency: None,
             deadline: None,
             patience: None,
             forward: Vec::new(),

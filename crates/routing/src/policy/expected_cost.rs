@@ -43,9 +43,13 @@ impl Policy for ExpectedCost {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use plimsoll_types::{BackendSpec, Prices};
+
     use super::*;
-    use crate::Conditions;
-    use crate::snapshot::tests::{busy, members, rng, shape};
+    use crate::snapshot::tests::{busy, members, rng, shape, spec};
+    use crate::{Backend, Conditions};
 
     fn picks(members: &[std::sync::Arc<crate::Backend>], conditions: Conditions) -> Vec<u32> {
         let candidates = Candidates::new(members, None, conditions).unwrap();
@@ -63,5 +67,22 @@ mod tests {
         let counts = picks(&members, Conditions::UNKNOWN);
         assert_eq!(counts[2], 0);
         assert!([0, 1, 3].iter().all(|index| (250..420).contains(&counts[*index])), "{counts:?}");
+    }
+
+    #[test]
+    fn an_endpoint_paid_by_tokens_gets_what_a_committed_gpu_has_no_time_for() {
+        let prices = [
+            Prices { hour: 4.0, committed: true, ..Prices::default() },
+            Prices { million_prompt: 3.0, million_answer: 15.0, ..Prices::default() },
+        ];
+        let members: Vec<Arc<Backend>> = prices
+            .into_iter()
+            .enumerate()
+            .map(|(slot, prices)| Arc::new(Backend::new(slot, BackendSpec { prices, ..spec("b") })))
+            .collect();
+        let conditions = Conditions { seconds_per_dollar: 20.0, ..Conditions::UNKNOWN };
+        assert_eq!(picks(&members, conditions), [1_000, 0]);
+        busy(&members[0], 50_000);
+        assert_eq!(picks(&members, conditions), [0, 1_000]);
     }
 }

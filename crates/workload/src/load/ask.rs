@@ -82,6 +82,7 @@ impl Requests {
             blocks: Blocks::default(),
             max_tokens: Some(arrival.output_tokens),
             tenant: None,
+            residency: None,
             deadline: None,
             patience: None,
             forward: self.fields[usize::from(arrival.tenant)].clone(),

@@ -89,6 +89,7 @@ impl Target {
         Backend::new(&Config {
             name: "target".to_owned(),
             url: self.url.clone(),
+            connect_to: None,
             headers: self.headers.clone(),
             authorize: key.map(|key| Arc::new(Bearer::new(key)) as Arc<_>),
             http2: self.http2,

@@ -55,6 +55,7 @@ impl Requests {
             blocks: self.blocks(arrival),
             max_tokens: None,
             tenant: None,
+            residency: None,
             deadline: None,
             patience: None,
             forward: Vec::new(),

@@ -8,7 +8,7 @@ use plimsoll_engines::Engine;
 use plimsoll_engines::simulated::members;
 use plimsoll_pipeline::{Pipeline, Shared, Snapshot};
 use plimsoll_routing::{Backend, Fleet};
-use plimsoll_types::{BackendSpec, Clock, Instant, Locality, ServedModel};
+use plimsoll_types::{BackendSpec, Clock, Instant, Locality, Prices, ServedModel};
 
 use super::callers::{Callers, Front};
 use super::clock::{Face, SimulatedClock};
@@ -142,13 +142,15 @@ impl World<'_> {
                 cloud: group.cloud.clone(),
                 region: group.region.clone(),
                 zone: group.zone.clone(),
+                rack: String::new(),
             },
             accelerator: group.accelerator.clone(),
             models: models.iter().map(ServedModel::plain).collect(),
             step_time: Some(group.time()),
             kv_tokens: Some(group.limits().kv_blocks * group.limits().block_tokens),
             round_trip: None,
-            dollars_per_hour: self.marginal_dollars(group, number),
+            prices: self.prices(group, number),
+            residency: Vec::new(),
             max_in_flight: u32::try_from(group.max_in_flight).unwrap_or(u32::MAX),
         }
     }
@@ -219,10 +221,9 @@ impl World<'_> {
         self.variant.commitments && number <= group.committed
     }
 
-    /// What an hour of using a backend costs beside what is paid anyway.
-    fn marginal_dollars(&self, group: &Group, number: u64) -> f64 {
-        let price = group.on_demand_dollars * group.tensor_parallel as f64;
-        if self.is_committed(group, number) { 0.0 } else { price }
+    fn prices(&self, group: &Group, number: u64) -> Prices {
+        let hour = group.on_demand_dollars * group.tensor_parallel as f64;
+        Prices { hour, committed: self.is_committed(group, number), ..Prices::default() }
     }
 
     fn figures(

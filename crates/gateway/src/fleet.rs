@@ -1,0 +1,103 @@
+//! Tells the crate that watches backends which there are.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::thread;
+
+use plimsoll_engines::openai;
+use plimsoll_fleet::{List, Metrics, Watched, watch};
+use plimsoll_pipeline::Snapshot;
+use plimsoll_routing::Backend;
+use tokio::sync::oneshot;
+
+use crate::config::BackendConfig;
+use crate::house::{House, Settings};
+
+/// Watches the fleet on a thread of its own, so that no request waits behind it, until what this gives is dropped.
+#[must_use]
+pub(crate) fn start(house: &Arc<House>) -> oneshot::Sender<()> {
+    let (watching, over) = oneshot::channel();
+    let house = Arc::clone(house);
+    let work = move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::error!(%error, "nobody watches the fleet"),
+        };
+        let (clock, seed) = (Arc::clone(&house.clock), RandomState::new().build_hasher().finish());
+        let list = Fleet { house, seen: None, elsewhere: HashMap::new() };
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            tokio::select! {
+                () = watch(list, clock, seed) => {}
+                _ = over => {}
+            }
+        });
+    };
+    thread::Builder::new().name("fleet".into()).spawn(work).expect("the system has room for a thread");
+    watching
+}
+
+/// The fleet in force.
+struct Fleet {
+    house: Arc<House>,
+    seen: Option<(Arc<Snapshot>, Arc<Settings>)>,
+    /// How to ask for metrics that have an address of their own, by the backend's slot and that address.
+    elsewhere: HashMap<(usize, String), Arc<openai::Backend>>,
+}
+
+impl List for Fleet {
+    fn changed(&mut self) -> Option<(plimsoll_fleet::Config, Vec<Watched>)> {
+        let (snapshot, settings) = (self.house.shared.snapshot(), self.house.settings.load_full());
+        let same = |(before, said): &(Arc<Snapshot>, Arc<Settings>)| {
+            Arc::ptr_eq(before, &snapshot) && Arc::ptr_eq(said, &settings)
+        };
+        if self.seen.as_ref().is_some_and(same) {
+            return None;
+        }
+        let backends = &snapshot.fleet.backends;
+        self.elsewhere.retain(|(slot, _), _| backends.iter().any(|backend| backend.slot == *slot));
+        let by_name: HashMap<&str, &BackendConfig> =
+            settings.backends.iter().map(|backend| (backend.name.as_str(), backend)).collect();
+        let mut watched = Vec::new();
+        for backend in backends {
+            let key = (backend.spec.name.clone(), backend.spec.identity.clone());
+            let engine = settings.engines.openai.get(&key);
+            // Engines of this process are not watched: they cannot die alone, and all that they do is known.
+            let (Some(engine), Some(said)) = (engine, by_name.get(key.0.as_str())) else { continue };
+            watched.push(Watched {
+                backend: Arc::clone(backend),
+                engine: Arc::clone(engine),
+                health: Some(said.health.clone()).filter(|path| !path.is_empty()),
+                metrics: self.metrics(backend, engine, said),
+            });
+        }
+        let config = settings.config.fleet.clone();
+        self.seen = Some((snapshot, settings));
+        Some((config, watched))
+    }
+
+    fn some_died(&self) {
+        self.house.shared.snapshot().fleet.spread(self.house.clock.now());
+    }
+}
+
+impl Fleet {
+    fn metrics(
+        &mut self,
+        backend: &Backend,
+        engine: &Arc<openai::Backend>,
+        said: &BackendConfig,
+    ) -> Option<Metrics> {
+        // That it can stand was found out when the configuration was read.
+        let Some((config, path)) = said.metrics_elsewhere().ok()? else {
+            let paths = said.metrics_paths();
+            return (!paths.is_empty()).then(|| Metrics { engine: Arc::clone(engine), paths });
+        };
+        let engine = match self.elsewhere.entry((backend.slot, said.metrics.clone())) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(vacant) => Arc::clone(vacant.insert(openai::Backend::new(&config).ok()?)),
+        };
+        Some(Metrics { engine, paths: vec![path] })
+    }
+}

@@ -1,0 +1,68 @@
+"""The gateway watches its engines: nobody asks it anything here. Run in this order on one stack."""
+import json
+import time
+
+import wire
+from runner import equal, until
+
+
+def seen(stack, engine):
+    """What operators see of an engine."""
+    status, _, body = wire.get(stack.gateway.admin, "/fleet")
+    equal(status, 200, "status of /fleet")
+    return next(one for one in json.loads(body)["backends"] if one["name"] == engine.short_name)
+
+
+def becomes(stack, engine, service, seconds):
+    """Waits until an engine is in that state, and gives how long it took."""
+    begin = time.monotonic()
+    until(f"{engine.name} is {service}", lambda: seen(stack, engine)["service"] == service, seconds)
+    return time.monotonic() - begin
+
+
+def every_engine_says_how_loaded_it_is(stack):
+    stack.needs_gateway()
+    for engine in stack.engines:
+        age = until(f"a report of {engine.name}", lambda: seen(stack, engine)["report_age_ms"])
+        assert 0 < age < 5000, age
+        assert seen(stack, engine)["round_trip_ms"] < 50
+
+
+def requests_that_pass_by_the_gateway_are_seen(stack):
+    stack.needs_gateway()
+    engine = stack.engines[2]
+    passing = [wire.connect(engine.url) for _ in range(6)]
+    try:
+        body = json.dumps(wire.completion_body("Once", max_tokens=3500, ignore_eos=True, stream=True))
+        for connection in passing:
+            connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+        until("requests of others", lambda: seen(stack, engine)["others"]["running"] >= 2)
+    finally:
+        for connection in passing:
+            connection.close()
+
+
+def an_engine_that_is_killed_is_out_within_a_second_and_back_when_it_listens(stack):
+    stack.needs_gateway()
+    engine = stack.engines[0]
+    engine.kill()
+    took = becomes(stack, engine, "ejected", seconds=10)
+    assert took < 1.5, f"{took:.2f} s"
+    assert seen(stack, engine)["found_dead_by_probes"]
+    for _ in range(6):
+        status, _, answer = wire.post(stack.url, "/v1/chat/completions", wire.chat_body("Hello", max_tokens=2))
+        equal(status, 200, f"status of {answer[:200]!r}")
+    engine.start()
+    engine.wait_for(engine.url, "/health")
+    becomes(stack, engine, "in_service", seconds=3)
+
+
+def an_engine_that_freezes_is_out_after_three_silent_probes_and_back_when_it_thaws(stack):
+    stack.needs_gateway()
+    engine = stack.engines[1]
+    engine.freeze()
+    try:
+        becomes(stack, engine, "ejected", seconds=10)
+    finally:
+        engine.thaw()
+    becomes(stack, engine, "in_service", seconds=10)
