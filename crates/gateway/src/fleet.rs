@@ -63,7 +63,7 @@ impl List for Fleet {
         for backend in backends {
             let key = (backend.spec.name.clone(), backend.spec.identity.clone());
             let engine = settings.engines.openai.get(&key);
-            // Engines of this process are not watched: they cannot die alone, and all that they do is known.
+            // Engines whose steps are computed or planned here are not watched: all that they do is known.
             let (Some(engine), Some(said)) = (engine, by_name.get(key.0.as_str())) else { continue };
             watched.push(Watched {
                 backend: Arc::clone(backend),

@@ -150,7 +150,7 @@ impl Body for Asks {
 
 /// Runs hyper's tasks on the link's own runtime.
 #[derive(Clone, Copy)]
-struct Spawn;
+pub(super) struct Spawn;
 
 impl<F> hyper::rt::Executor<F> for Spawn
 where

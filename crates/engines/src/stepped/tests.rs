@@ -161,6 +161,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        residency: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

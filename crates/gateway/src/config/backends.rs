@@ -244,6 +244,12 @@ impl BackendConfig {
         if let Some(invalid) = self.unreachable() {
             keys.wrong(invalid.key, invalid.why);
         }
+        if self.computes_steps() && self.resolve {
+            keys.wrong(
+                "resolve",
+                "is of no use to an executor, which computes for one gateway; list each".into(),
+            );
+        }
         if !self.shape.is_empty() && self.gpu().is_none() {
             let known = simulated::known_gpu_models();
             let why = format!(
