@@ -19,6 +19,7 @@ mod ask;
 mod driver;
 mod mailbox;
 mod metrics;
+mod ready;
 mod sequence;
 #[cfg(test)]
 mod tests;
