@@ -11,6 +11,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 
 const FILES: &[&str] = &[
     "plimsoll/v1/inference.proto",
+    "plimsoll/v1/engine.proto",
     "grpc/health/v1/health.proto",
     "grpc/reflection/v1/reflection.proto",
     "grpc/reflection/v1alpha/reflection.proto",
@@ -51,9 +52,9 @@ fn main() {
     prost_build::Config::new().compile_fds(files).unwrap();
 }
 
-/// A `static` for each message of `plimsoll.v1`.
+/// A `static` for each message of the API.
 fn schema(files: &FileDescriptorSet) -> String {
-    let file = files.file.iter().find(|file| file.package() == "plimsoll.v1").unwrap();
+    let file = files.file.iter().find(|file| file.name() == "plimsoll/v1/inference.proto").unwrap();
     let mut text = String::new();
     for message in &file.message_type {
         table(&mut text, message.name(), message);

@@ -18,6 +18,7 @@ import sys
 import threading
 
 import cases_batching
+import cases_executor
 import cases_faults
 import cases_grpc
 import cases_habits
@@ -66,10 +67,10 @@ def run_modules(tally, stack, modules, only):
 
 
 @contextlib.contextmanager
-def stack_for(tally, name, binary, **options):
+def stack_for(tally, name, start):
     """A running stack, or a failure in its place."""
     try:
-        stack = stacks.Stack(binary, **options)
+        stack = start()
     except (RuntimeError, OSError) as error:
         tally.fail(name, error)
         yield None
@@ -86,9 +87,11 @@ def stack_for(tally, name, binary, **options):
 
 
 def run_everything(tally, binary, only):
+    if binary:
+        run_executor(tally, binary, only)
     if why := stacks.missing():
         return tally.skip("e2e", why)
-    with stack_for(tally, "ordinary_stack", binary, extra_config="grpc: {reflection: true}") as stack:
+    with stack_for(tally, "ordinary_stack", lambda: stacks.Stack(binary, extra_config="grpc: {reflection: true}")) as stack:
         if stack:
             run_sdk(tally, "python", stacks.sdk_command(stacks.SDK_PYTHON, "sdk_python.py"), stack, only)
             run_sdk(tally, "node", stacks.sdk_command(stacks.SDK_NODE, "sdk_node.mjs"), stack, only)
@@ -99,18 +102,30 @@ def run_everything(tally, binary, only):
             run_modules(tally, stack, [cases_text, cases_habits, cases_sharing], only)
     if binary and any(only in name for name, _ in own_cases(cases_batching)):
         # One slot: with several, what else is computed at the same time changes the last digits of a vector.
-        with stack_for(tally, "batching_stack", binary, engines=1, slots=1, extra_config=JOINED) as stack:
+        options = {"engines": 1, "slots": 1, "extra_config": JOINED}
+        with stack_for(tally, "batching_stack", lambda: stacks.Stack(binary, **options)) as stack:
             if stack:
                 run_modules(tally, stack, [cases_batching], only)
     if binary and any(only in name for name, _ in own_cases(cases_watch)):
-        with stack_for(tally, "watched_stack", binary) as stack:
+        with stack_for(tally, "watched_stack", lambda: stacks.Stack(binary)) as stack:
             if stack:
                 run_modules(tally, stack, [cases_watch], only)
     if binary and any(only in name for name, _ in own_cases(cases_faults)):
         # Twice the slots: one engine that is left carries the whole load without a queue of its own.
-        with stack_for(tally, "fault_stack", binary, slots=16, context=1024, extra_config=FAULT_LIMITS) as stack:
+        options = {"slots": 16, "context": 1024, "extra_config": FAULT_LIMITS}
+        with stack_for(tally, "fault_stack", lambda: stacks.Stack(binary, **options)) as stack:
             if stack:
                 run_modules(tally, stack, [cases_faults], only)
+
+
+def run_executor(tally, binary, only):
+    if not any(only in name for name, _ in own_cases(cases_executor)):
+        return
+    if not stacks.sdk_command(stacks.SDK_PYTHON, ""):
+        return tally.skip("executor", "grpcio is not installed (run prepare.sh)")
+    with stack_for(tally, "executor_stack", lambda: stacks.ExecutorStack(binary, "--pause-ms", "2")) as stack:
+        if stack:
+            run_modules(tally, stack, [cases_executor], only)
 
 
 def main():

@@ -14,6 +14,7 @@ import wire
 from runner import Skip
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("PLIMSOLL_CACHE") or Path.home() / ".cache/plimsoll")
 ENGINE_BINARY = CACHE / "llama-server-0.3.36"
 MODEL_FILE = CACHE / "tiny.gguf"
@@ -129,6 +130,54 @@ class Engine(Process):
 
     def thaw(self):
         self.signal(signal.SIGCONT)
+
+
+class Executor(Process):
+    """The toy of deploy/executor at a Unix socket, with stubs made from `proto/`."""
+
+    def __init__(self, folder, *options, name="executor"):
+        self.socket, self.short_name = folder / f"{name}.sock", name
+        self.url = f"engine+unix://{self.socket}"
+        python = SDK_PYTHON / "bin/python"
+        stubs = [python, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}"]
+        subprocess.run([*stubs, f"--grpc_python_out={folder}", "plimsoll/v1/engine.proto"], check=True)
+        command = ["env", f"PYTHONPATH={folder}", python, ROOT / "deploy/executor/toy.py", f"unix:{self.socket}"]
+        super().__init__(name, [str(part) for part in [*command, "--model", "tiny", *options]], folder)
+
+    def wait_to_listen(self):
+        """Waits until it says that it listens."""
+        end = time.monotonic() + START_S
+        while " at unix:" not in self.log.read_text(errors="replace"):
+            if not self.running() or time.monotonic() > end:
+                raise RuntimeError(f"{self.name} does not listen: {self.tail()}")
+            time.sleep(0.02)
+
+
+class ExecutorStack:
+    """An executor, and a gateway that computes over it."""
+
+    def __init__(self, gateway_binary, *options):
+        self.binary, self.gateway, self.executor = gateway_binary, None, None
+        self.folder = Path(tempfile.mkdtemp(prefix="plimsoll-e2e-"))
+        try:
+            self.executor = Executor(self.folder, *options)
+            self.executor.wait_to_listen()
+            self.gateway = Gateway(gateway_binary, [self.executor], self.folder)
+            self.gateway.wait_for(self.gateway.admin, "/readyz")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self):
+        """Where requests go."""
+        return self.gateway.url
+
+    def close(self):
+        """Ends what was started; the logs stay."""
+        for process in [self.gateway, self.executor]:
+            if process:
+                process.end()
 
 
 class Behind(NamedTuple):

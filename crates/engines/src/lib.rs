@@ -11,13 +11,15 @@
 //! ```
 //!
 //! Start reading at [`Engine`]. [`openai`] speaks to every server with that API, [`grpc`] to other gateways;
-//! [`simulated`] runs GPUs that do not exist, in this process. [`transcode`] turns messages into JSON and back,
+//! [`simulated`] runs GPUs that do not exist, in this process; [`stepped`] plans the steps of an
+//! [`Executor`](executor::Executor), such as [`remote`] in another process. [`transcode`] turns messages into JSON and back,
 //! [`batch`] several requests into one and its answer into theirs.
 
 mod authorize;
 pub mod batch;
 mod engine;
 pub mod event;
+pub mod executor;
 pub mod grpc;
 mod http1;
 mod http2;
@@ -28,8 +30,10 @@ mod metrics;
 pub mod openai;
 mod outgoing;
 mod refusal;
+pub mod remote;
 pub mod simulated;
 mod sse;
+pub mod stepped;
 pub mod transcode;
 
 pub use authorize::{Authorize, Bearer};

@@ -21,19 +21,19 @@
 //! Start reading at [`Simulated`]; how time passes on a GPU that nobody drives is told in `gpu`.
 
 mod answer;
-mod ask;
+pub(crate) mod ask;
 mod backend;
-mod conversation;
-mod dialect;
+pub(crate) mod conversation;
+pub(crate) mod dialect;
 mod fleet;
 mod generation;
 mod gpu;
-mod known;
+pub(crate) mod known;
 mod random;
 mod seat;
 mod steps;
 mod table;
-mod text;
+pub(crate) mod text;
 mod tokens;
 mod vector;
 mod words;

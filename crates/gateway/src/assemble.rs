@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use plimsoll_engines::stepped::{Setup, Stepped};
 use plimsoll_engines::{grpc, openai, simulated};
 use plimsoll_pipeline::{Shared, Snapshot};
 use plimsoll_routing::Fleet;
@@ -48,7 +49,7 @@ impl Discovered {
 /// What cannot be built, in words for the operator.
 pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String> {
     let tls = tls::acceptor(&config.tls)?;
-    let (settings, specs) = settings(config, &Engines::default(), (&Discovered::default(), epoch(&*clock)))?;
+    let (settings, specs) = settings(config, &Engines::default(), (&Discovered::default(), &clock))?;
     let fleet = Fleet::new(specs, settings.config.routing.clone(), None);
     let snapshot = Snapshot::new(fleet, settings.config.pipeline.clone());
     let settings = ArcSwap::from_pointee(settings);
@@ -72,7 +73,7 @@ pub(crate) fn publish(house: &House, config: Config, discovered: &Discovered) ->
     // Requests on their way may still ask for engines of the fleet that is replaced; older ones are let go.
     let mut engines = before.engines.clone();
     engines.keep_those_of(&snapshot.fleet);
-    let (settings, specs) = settings(config, &engines, (discovered, epoch(&*house.clock)))?;
+    let (settings, specs) = settings(config, &engines, (discovered, &house.clock))?;
     let fleet = Fleet::new(specs, settings.config.routing.clone(), Some(&snapshot.fleet));
     let next = Snapshot::after(Some(&snapshot), fleet, settings.config.pipeline.clone());
     house.settings.store(Arc::new(settings));
@@ -88,9 +89,9 @@ pub(crate) fn publish(house: &House, config: Config, discovered: &Discovered) ->
 fn settings(
     mut config: Config,
     before: &Engines,
-    (discovered, epoch): (&Discovered, Duration),
+    (discovered, clock): (&Discovered, &Arc<dyn Clock>),
 ) -> Result<(Settings, Vec<BackendSpec>), String> {
-    let mut engines = before.clone();
+    let (mut engines, epoch) = (before.clone(), epoch(&**clock));
     let mut specs = Vec::new();
     if config.is_embedded() {
         for gpu in simulated::embedded(FLEET_SEED, epoch, config.embedded.time_scale as u32) {
@@ -104,7 +105,19 @@ fn settings(
     for backend in &backends {
         let spec = spec_of(backend, discovered);
         let wrong = |invalid: openai::Invalid| format!("{}: {invalid}", backend.name);
-        if backend.speaks_grpc() {
+        if backend.computes_steps() {
+            if let Entry::Vacant(vacant) = engines.stepped.entry(key(&spec)) {
+                let setup = Setup {
+                    name: spec.name.clone(),
+                    clock: Arc::clone(clock),
+                    epoch: epoch.as_secs(),
+                    time: spec.step_time,
+                };
+                let executor = Box::new(backend.executor().map_err(wrong)?);
+                let failed = |error| format!("{}: no thread for its executor: {error}", backend.name);
+                vacant.insert(Stepped::start(executor, setup).map_err(failed)?);
+            }
+        } else if backend.speaks_grpc() {
             if let Entry::Vacant(vacant) = engines.grpc.entry(key(&spec)) {
                 vacant.insert(grpc::Backend::new(&backend.engine()).map_err(wrong)?);
             }

@@ -363,6 +363,23 @@ mod tests {
     }
 
     #[test]
+    fn the_address_of_an_executor_is_a_socket_or_a_host_and_a_port() {
+        let wrong =
+            |backend: &str| problems(&format!("backends:\n  - {{name: a, models: [m], {backend}}}\n"));
+        assert!(wrong("url: \"engine+unix:///run/x.sock\"").is_empty());
+        assert_eq!(
+            wrong("url: \"engine+tcp://127.0.0.1\""),
+            ["local.yaml:2: backends[0].url: must be a host and a port, as in engine+tcp://127.0.0.1:7000"]
+        );
+        assert_eq!(
+            wrong("url: \"engine+tcp://h:1\", resolve: true"),
+            [
+                "local.yaml:2: backends[0].resolve: is of no use to an executor, which computes for one gateway; list each"
+            ]
+        );
+    }
+
+    #[test]
     fn a_listener_beyond_loopback_needs_keys_or_a_word() {
         assert!(problems("listen: 0.0.0.0:8080\n")[0].contains("no keys"));
         assert!(problems("listen: 0.0.0.0:8080\nallow_anyone: true\n").is_empty());

@@ -144,9 +144,10 @@ fn make_engine(house: &Arc<House>) -> MakeEngine {
             let backend = settings.engines.grpc.get(&key);
             backend.map(|backend| -> Rc<dyn Engine> { backend.engine(&house.clock) })
         };
+        let stepped = || settings.engines.stepped.get(&key).map(|backend| backend.engine());
         let simulated =
             || settings.engines.simulated.get(&key).map(|gpu| gpu.engine(Arc::clone(&house.clock)));
-        openai.or_else(grpc).or_else(simulated).unwrap_or_else(|| Rc::new(Gone))
+        openai.or_else(grpc).or_else(stepped).or_else(simulated).unwrap_or_else(|| Rc::new(Gone))
     })
 }
 

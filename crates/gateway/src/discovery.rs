@@ -62,6 +62,9 @@ async fn models_of(house: &House, key: &(String, String)) -> Result<Vec<String>,
     if let Some(backend) = settings.engines.grpc.get(key) {
         return backend.engine(&house.clock).models().await;
     }
+    if let Some(backend) = settings.engines.stepped.get(key) {
+        return backend.models().await;
+    }
     match settings.engines.openai.get(key) {
         Some(backend) => backend.engine(&house.clock).models().await,
         None => Err(Failure::Unreachable("the backend has left the fleet")),

@@ -65,7 +65,7 @@ impl List for Fleet {
             let key = (backend.spec.name.clone(), backend.spec.identity.clone());
             let http = || settings.engines.openai.get(&key).cloned().map(Way::Http);
             let way = http().or_else(|| settings.engines.grpc.get(&key).cloned().map(Way::Grpc));
-            // Engines of this process are not watched: they cannot die alone, and all that they do is known.
+            // Engines whose steps are computed or planned here are not watched: all that they do is known.
             let (Some(way), Some(said)) = (way, by_name.get(key.0.as_str())) else { continue };
             watched.push(Watched {
                 backend: Arc::clone(backend),

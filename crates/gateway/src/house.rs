@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use plimsoll_engines::stepped::Stepped;
 use plimsoll_engines::{grpc, openai, simulated};
 use plimsoll_pipeline::Shared;
 use plimsoll_routing::{Backend, Fleet};
@@ -38,6 +39,7 @@ pub(crate) struct Settings {
 pub(crate) struct Engines {
     pub(crate) openai: HashMap<(String, String), Arc<openai::Backend>>,
     pub(crate) grpc: HashMap<(String, String), Arc<grpc::Backend>>,
+    pub(crate) stepped: HashMap<(String, String), Stepped>,
     pub(crate) simulated: HashMap<(String, String), simulated::Simulated>,
 }
 
@@ -48,6 +50,7 @@ impl Engines {
         let kept: HashSet<(String, String)> = fleet.backends.iter().map(|backend| key(backend)).collect();
         self.openai.retain(|key, _| kept.contains(key));
         self.grpc.retain(|key, _| kept.contains(key));
+        self.stepped.retain(|key, _| kept.contains(key));
         self.simulated.retain(|key, _| kept.contains(key));
     }
 }

@@ -29,6 +29,7 @@ mod head;
 mod house;
 mod janitor;
 mod lifecycle;
+mod node;
 mod openai;
 mod reload;
 mod route;

@@ -19,6 +19,7 @@ use crate::explain::{self, Asked};
 use crate::grpc;
 use crate::head;
 use crate::house::Settings;
+use crate::node;
 use crate::openai::{error, models};
 use crate::route::{Route, route};
 
@@ -113,6 +114,10 @@ async fn admit(
         ));
     }
     *id = head.request_id.take();
+    if node::is_asked(request.uri().path(), settings) {
+        let asked = (request.method(), request.uri().path());
+        return node::answer(core, settings, asked).await.map(Admitted::Answered);
+    }
     let tenant = settings.keys.admit(&head)?;
     let kind = match route(request.method(), request.uri().path())? {
         Route::Serve(kind) => kind,

@@ -93,6 +93,8 @@ pub const DURATION_BUCKETS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0,
     50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0,
 ];
+/// What was over what was expected.
+pub const RATIO_BUCKETS: &[f64] = &[0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0];
 /// What the gateway itself adds.
 pub const OVERHEAD_BUCKETS: &[f64] =
     &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.1];
@@ -300,7 +302,7 @@ pub const PICK_REGRET: Metric = Metric::histogram_of(
 pub const TTFT_PREDICTION: Metric = Metric::histogram_of(
     "plimsoll_ttft_prediction_ratio",
     &["model"],
-    &[0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0],
+    RATIO_BUCKETS,
     "Time to first token of an attempt over what was expected when its backend was picked.",
 );
 /// Whether a backend is in service.
@@ -370,6 +372,64 @@ pub const UPSTREAM_CONNECTS: Metric = Metric::counter_of(
     "plimsoll_upstream_connects_total",
     &["backend", "outcome"],
     "Connections made to a backend, by outcome (ok, failed).",
+);
+/// How long steps take.
+pub const STEP_SECONDS: Metric = Metric::histogram_of(
+    "plimsoll_step_seconds",
+    &["backend"],
+    ITL_BUCKETS,
+    "How long a step of an engine that computes steps took.",
+);
+/// How right the step-time model was.
+pub const STEP_PREDICTION: Metric = Metric::histogram_of(
+    "plimsoll_step_prediction_ratio",
+    &["backend"],
+    RATIO_BUCKETS,
+    "How long a step took over what its step times say; only where these are known.",
+);
+/// Sequences of a step.
+pub const STEP_SEQUENCES: Metric = Metric::histogram_of(
+    "plimsoll_step_sequences",
+    &["backend"],
+    &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0],
+    "Sequences computed in a step: those that decode and those of which a piece is read.",
+);
+/// Tokens of a step.
+pub const STEP_TOKENS: Metric = Metric::histogram_of(
+    "plimsoll_step_tokens",
+    &["backend"],
+    &[1.0, 4.0, 16.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0],
+    "Tokens computed in a step.",
+);
+/// Sequences that lost their memory.
+pub const STEP_PREEMPTIONS: Metric = Metric::counter_of(
+    "plimsoll_step_preemptions_total",
+    &["backend"],
+    "Sequences that gave their memory to others and are computed anew later.",
+);
+/// Prompt tokens that were there.
+pub const STEP_PREFIX_TOKENS: Metric = Metric::counter_of(
+    "plimsoll_step_prefix_tokens_total",
+    &["backend"],
+    "Prompt tokens that did not have to be computed because another prompt began alike.",
+);
+/// Sequences that wait for a step.
+pub const STEP_WAITING: Metric = Metric::gauge_of(
+    "plimsoll_step_waiting",
+    &["backend"],
+    "Sequences that wait to be let into the steps of an engine.",
+);
+/// Memory in use.
+pub const STEP_KV_USE: Metric = Metric::gauge_of(
+    "plimsoll_step_kv_use_ratio",
+    &["backend"],
+    "Share of an engine's memory for keys and values that is held.",
+);
+/// Executors that failed.
+pub const EXECUTOR_FAILURES: Metric = Metric::counter_of(
+    "plimsoll_executor_failures_total",
+    &["backend"],
+    "Times that an executor could not be loaded, or was lost with all that it was working on.",
 );
 /// Connections of clients.
 pub const CLIENT_CONNECTIONS: Metric =
@@ -445,6 +505,15 @@ pub const ALL: &[Metric] = &[
     BACKEND_REPORT_AGE,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_CONNECTS,
+    STEP_SECONDS,
+    STEP_PREDICTION,
+    STEP_SEQUENCES,
+    STEP_TOKENS,
+    STEP_PREEMPTIONS,
+    STEP_PREFIX_TOKENS,
+    STEP_WAITING,
+    STEP_KV_USE,
+    EXECUTOR_FAILURES,
     CLIENT_CONNECTIONS,
     RELOADS,
     BUILD_INFO,
@@ -488,8 +557,8 @@ mod tests {
             match metric.kind {
                 Type::Counter => assert!(metric.name.ends_with("_total"), "{}", metric.name),
                 Type::Histogram => {
-                    let says =
-                        ["_seconds", "_ratio", "_items"].iter().any(|unit| metric.name.ends_with(unit));
+                    let units = ["_seconds", "_ratio", "_items", "_tokens", "_sequences"];
+                    let says = units.iter().any(|unit| metric.name.ends_with(unit));
                     assert!(says, "{}", metric.name);
                 }
                 Type::Gauge => {}

@@ -10,22 +10,22 @@ use super::text::Bounds;
 use super::tokens::{self, Prompt};
 
 /// Tokens that prompt and answer may have together.
-pub(super) const CONTEXT: u32 = 131_072;
+pub(crate) const CONTEXT: u32 = 131_072;
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(crate) struct Wrong {
     /// What to change.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// The field at fault.
-    pub(super) param: Option<&'static str>,
+    pub(crate) param: Option<&'static str>,
     /// The machine-readable reason.
-    pub(super) code: Option<&'static str>,
+    pub(crate) code: Option<&'static str>,
 }
 
 impl Wrong {
     /// A field that is missing or of the wrong form.
-    pub(super) fn field(param: &'static str, is: &str) -> Self {
+    pub(crate) fn field(param: &'static str, is: &str) -> Self {
         Self { message: format!("`{param}` {is}"), param: Some(param), code: None }
     }
 }
@@ -38,11 +38,11 @@ impl From<Refusal> for Wrong {
 }
 
 /// The fields of a request.
-pub(super) struct Fields(Map<String, Value>);
+pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
     /// The fields of a body.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Wrong> {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Wrong> {
         let wrong = |message: String| Wrong { message, param: None, code: Some("invalid_json") };
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
@@ -52,12 +52,12 @@ impl Fields {
     }
 
     /// The value of a field; `null` is as good as not there.
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
     /// A whole number.
-    pub(super) fn whole(&self, key: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, Wrong> {
+    pub(crate) fn whole(&self, key: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, Wrong> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let number = value.as_u64().filter(|number| range.contains(number));
         let is = || format!("must be a whole number from {} to {}", range.start(), range.end());
@@ -65,14 +65,14 @@ impl Fields {
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&self, key: &'static str) -> Result<bool, Wrong> {
+    pub(crate) fn flag(&self, key: &'static str) -> Result<bool, Wrong> {
         self.get(key).map_or(Ok(false), |value| {
             value.as_bool().ok_or_else(|| Wrong::field(key, "must be true or false"))
         })
     }
 
     /// Text.
-    pub(super) fn text(&self, key: &'static str) -> Result<Option<&str>, Wrong> {
+    pub(crate) fn text(&self, key: &'static str) -> Result<Option<&str>, Wrong> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -81,7 +81,7 @@ impl Fields {
     }
 
     /// A text or a list of texts, none of them empty.
-    pub(super) fn texts(&self, key: &'static str) -> Result<Vec<String>, Wrong> {
+    pub(crate) fn texts(&self, key: &'static str) -> Result<Vec<String>, Wrong> {
         let wrong = || Wrong::field(key, "must be a string or an array of strings that are not empty");
         let text = |value: &Value| {
             value.as_str().filter(|text| !text.is_empty()).map(str::to_owned).ok_or_else(wrong)
@@ -94,7 +94,7 @@ impl Fields {
     }
 
     /// What a text must keep to. `limits` are the fields that may hold the limit, `stop` the one with its stop strings.
-    pub(super) fn bounds(
+    pub(crate) fn bounds(
         &self,
         limits: &[&'static str],
         default: u32,
@@ -109,7 +109,7 @@ impl Fields {
     }
 
     /// What decides the text beside the prompt: nothing at temperature 0, the seed if there is one, else `fresh`.
-    pub(super) fn salt(&self, fresh: u64) -> Result<u64, Wrong> {
+    pub(crate) fn salt(&self, fresh: u64) -> Result<u64, Wrong> {
         let number = |value: &Value| value.as_f64().filter(|number| (0.0..=2.0).contains(number));
         if let Some(value) = self.get("temperature")
             && number(value).ok_or_else(|| Wrong::field("temperature", "must be a number from 0 to 2"))?
@@ -127,7 +127,7 @@ impl Fields {
     }
 
     /// Whether the caller wants the usage of a stream.
-    pub(super) fn include_usage(&self) -> bool {
+    pub(crate) fn include_usage(&self) -> bool {
         self.get("stream_options")
             .and_then(|options| options.get("include_usage"))
             .is_some_and(|value| value == true)
@@ -136,7 +136,7 @@ impl Fields {
 
 /// A text to be read: by its words, or by its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Input<'a> {
+pub(crate) enum Input<'a> {
     /// Words.
     Text(&'a str),
     /// Numbers of tokens.
@@ -153,7 +153,7 @@ impl Input<'_> {
     }
 
     /// What it says; tokens that are none say nothing.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Text(text) => (*text).to_owned(),
             Self::Numbers(numbers) => {
@@ -168,7 +168,7 @@ impl Input<'_> {
 }
 
 /// A field that holds a string, an array of strings, an array of tokens, or an array of arrays of tokens.
-pub(super) fn inputs<'a>(fields: &'a Fields, key: &'static str) -> Result<Vec<Input<'a>>, Wrong> {
+pub(crate) fn inputs<'a>(fields: &'a Fields, key: &'static str) -> Result<Vec<Input<'a>>, Wrong> {
     /// As many as OpenAI takes in one request.
     const MOST: usize = 2_048;
     let wrong =

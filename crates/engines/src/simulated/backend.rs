@@ -7,7 +7,7 @@ use plimsoll_types::{BackendSpec, Clock, Instant, Kind, Request};
 
 use super::answer::{Job, Route, SimulatedAnswer};
 use super::ask::{Fields, Wrong};
-use super::dialect::Origin;
+use super::dialect::{FINGERPRINT, Origin};
 use super::generation::Generation;
 use super::gpu::{Gpu, Work};
 use super::known::{self, Known};
@@ -92,6 +92,7 @@ impl Engine for SimulatedEngine {
         let origin = Origin {
             serial: mix(self.shared.seed, self.shared.served.fetch_add(1, Relaxed)),
             created: self.shared.epoch + now.as_nanos() / 1_000_000_000,
+            fingerprint: FINGERPRINT,
             model: call.alias.unwrap_or(&call.request.envelope.model).to_owned(),
             shows_usage: call.request.envelope.protocol.shows_usage(),
         };

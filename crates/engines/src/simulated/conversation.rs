@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::ask::{Fields, Wrong};
 
 /// The prompt of a chat: tools, then messages.
-pub(super) fn chat(fields: &Fields) -> Result<String, Wrong> {
+pub(crate) fn chat(fields: &Fields) -> Result<String, Wrong> {
     let mut prompt = String::new();
     tools(fields, &mut prompt);
     messages(fields, &mut prompt)?;

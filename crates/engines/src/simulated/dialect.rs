@@ -5,10 +5,10 @@ mod completion;
 mod message;
 mod response;
 
-pub(super) use chat::Chat;
-pub(super) use completion::Completion;
-pub(super) use message::Message;
-pub(super) use response::Response;
+pub(crate) use chat::Chat;
+pub(crate) use completion::Completion;
+pub(crate) use message::Message;
+pub(crate) use response::Response;
 
 use bytes::{BufMut, BytesMut};
 use plimsoll_types::Usage;
@@ -17,32 +17,34 @@ use serde::Serialize;
 use super::text::End;
 
 /// Stands in every answer, so that nobody takes it for a model's.
-pub(super) const FINGERPRINT: &str = "plimsoll-simulated";
+pub(crate) const FINGERPRINT: &str = "plimsoll-simulated";
 
 /// What an answer says of itself.
 #[derive(Debug, Clone)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// A number that no other answer has.
-    pub(super) serial: u64,
+    pub(crate) serial: u64,
     /// When it began, in seconds since 1970.
-    pub(super) created: u64,
+    pub(crate) created: u64,
+    /// Which software says it.
+    pub(crate) fingerprint: &'static str,
     /// The model, as the caller or the alias calls it.
-    pub(super) model: String,
+    pub(crate) model: String,
     /// Whether a stream ends with its usage, asked for or not.
-    pub(super) shows_usage: bool,
+    pub(crate) shows_usage: bool,
 }
 
 /// A choice of an answer that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Written {
+pub(crate) struct Written {
     /// All that it says.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// How it ended.
-    pub(super) end: End,
+    pub(crate) end: End,
 }
 
 /// How one API writes an answer down: as events, one method after the other, or whole.
-pub(super) trait Dialect {
+pub(crate) trait Dialect {
     /// The events before the first token, of an answer with so many choices.
     fn begin(&mut self, out: &mut BytesMut, choices: u32, usage: Usage);
     /// The event for one token.
@@ -56,7 +58,7 @@ pub(super) trait Dialect {
 }
 
 /// Writes `value` as JSON.
-pub(super) fn json(out: &mut BytesMut, value: &impl Serialize) {
+pub(crate) fn json(out: &mut BytesMut, value: &impl Serialize) {
     serde_json::to_writer(out.writer(), value).expect("memory takes what is written, and keys are strings");
 }
 

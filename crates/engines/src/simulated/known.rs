@@ -19,13 +19,13 @@ type Answered = (Known, Option<Work>);
 
 /// An answer that is known when the request is read.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// The status, as HTTP counts them.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// The whole of it.
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
     /// What it says of tokens.
-    pub(super) usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
 }
 
 impl Known {
@@ -116,7 +116,13 @@ mod tests {
     use serde_json::Value;
 
     fn answer(kind: Kind, json: &str) -> Value {
-        let origin = Origin { serial: 1, created: 0, model: "sim-embed".into(), shows_usage: false };
+        let origin = Origin {
+            serial: 1,
+            created: 0,
+            fingerprint: FINGERPRINT,
+            model: "sim-embed".into(),
+            shows_usage: false,
+        };
         let fields = Fields::read(json.as_bytes()).unwrap();
         let known = read(kind, &fields, &origin).map_or_else(Known::from, |(known, _)| known);
         let value: Value = serde_json::from_slice(&known.body).unwrap();

@@ -16,7 +16,7 @@ const LONGEST: f64 = 1_000.0;
 
 /// How a text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// It said all that it had to say.
     Natural,
     /// It came to the stop string of this index.
@@ -27,13 +27,13 @@ pub(super) enum End {
 
 /// What bounds a text.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Most tokens.
-    pub(super) limit: u32,
+    pub(crate) limit: u32,
     /// Strings before which it ends.
-    pub(super) stops: Vec<String>,
+    pub(crate) stops: Vec<String>,
     /// Whether it goes on to the limit, having said all.
-    pub(super) endless: bool,
+    pub(crate) endless: bool,
 }
 
 /// A text on its way to the end.

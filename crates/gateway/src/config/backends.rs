@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth;
+use plimsoll_engines::remote::{self, Remote};
 use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
 use plimsoll_fleet::Publisher;
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Priority, Section, ServedModel, StepTime};
@@ -144,7 +145,8 @@ impl Section for BackendConfig {
         let key = Key::new(
             "url",
             "`http://` or `https://`, host, port, and the path before `/v1`; or `grpc://` or `grpcs://`, host and port of \
-             another gateway, asked by `plimsoll.v1`.",
+             another gateway, asked by `plimsoll.v1`; or `engine+unix://` and a socket, or `engine+tcp://`, host and port, of an \
+             executor, driven by `engine.proto` (docs/nodes.md).",
         );
         keys.text(key, &mut self.url);
         let key = Key::new("models", "The models that it serves; left out, it is asked at `/v1/models`.");
@@ -274,6 +276,12 @@ impl BackendConfig {
         if let Some(invalid) = self.unreachable() {
             keys.wrong(invalid.key, invalid.why);
         }
+        if self.computes_steps() && self.resolve {
+            keys.wrong(
+                "resolve",
+                "is of no use to an executor, which computes for one gateway; list each".into(),
+            );
+        }
         if !self.shape.is_empty() && self.gpu().is_none() {
             let known = simulated::known_gpu_models();
             let why = format!(
@@ -315,9 +323,26 @@ impl BackendConfig {
         speaks_grpc(&self.url)
     }
 
+    /// Whether it is an executor whose steps are planned here.
+    #[must_use]
+    pub fn computes_steps(&self) -> bool {
+        remote::Address::is_meant(&self.url)
+    }
+
+    /// The executor at its address.
+    ///
+    /// # Errors
+    ///
+    /// Where the address is none.
+    pub fn executor(&self) -> Result<Remote, openai::Invalid> {
+        Ok(Remote::new(remote::Address::parse(&self.url)?, self.connect_timeout))
+    }
+
     /// Why nobody can talk to it, if so.
     pub(super) fn unreachable(&self) -> Option<openai::Invalid> {
-        if self.speaks_grpc() {
+        if self.computes_steps() {
+            self.executor().err()
+        } else if self.speaks_grpc() {
             grpc::Backend::new(&self.engine()).err()
         } else {
             openai::Backend::new(&self.engine()).err()

@@ -4,11 +4,11 @@ use bytes::BytesMut;
 use plimsoll_types::Usage;
 use serde::Serialize;
 
-use super::{Counted, Dialect, FINGERPRINT, Origin, Written, event, finish_reason, json};
+use super::{Counted, Dialect, Origin, Written, event, finish_reason, json};
 use crate::simulated::text::End;
 
 /// Chat completions.
-pub(in crate::simulated) struct Chat {
+pub(crate) struct Chat {
     id: String,
     origin: Origin,
     /// Whether the caller wants usage at the end of a stream.
@@ -61,7 +61,7 @@ struct Answer<'a> {
 
 impl Chat {
     /// The answer of this origin.
-    pub(in crate::simulated) fn new(origin: Origin, include_usage: bool) -> Self {
+    pub(crate) fn new(origin: Origin, include_usage: bool) -> Self {
         Self { id: format!("chatcmpl-{:016x}", origin.serial), origin, include_usage }
     }
 
@@ -71,8 +71,8 @@ impl Chat {
         choices: &'a [C],
         usage: Option<Option<Counted>>,
     ) -> Document<'a, C> {
-        let Origin { created, model, .. } = &self.origin;
-        let (id, created, system_fingerprint) = (&*self.id, *created, FINGERPRINT);
+        let Origin { created, model, fingerprint, .. } = &self.origin;
+        let (id, created, system_fingerprint) = (&*self.id, *created, *fingerprint);
         Document { id, object, created, model, system_fingerprint, choices, usage }
     }
 

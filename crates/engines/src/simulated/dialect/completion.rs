@@ -4,11 +4,11 @@ use bytes::BytesMut;
 use plimsoll_types::Usage;
 use serde::Serialize;
 
-use super::{Counted, Dialect, FINGERPRINT, Origin, Written, event, finish_reason, json};
+use super::{Counted, Dialect, Origin, Written, event, finish_reason, json};
 use crate::simulated::text::End;
 
 /// Text completions: a chunk of a stream looks like the whole answer.
-pub(in crate::simulated) struct Completion {
+pub(crate) struct Completion {
     id: String,
     origin: Origin,
     /// Whether the caller wants usage at the end of a stream.
@@ -37,14 +37,14 @@ struct Choice<'a> {
 
 impl Completion {
     /// The answer of this origin.
-    pub(in crate::simulated) fn new(origin: Origin, include_usage: bool) -> Self {
+    pub(crate) fn new(origin: Origin, include_usage: bool) -> Self {
         Self { id: format!("cmpl-{:016x}", origin.serial), origin, include_usage }
     }
 
     fn document<'a>(&'a self, choices: &'a [Choice<'a>], usage: Option<Option<Counted>>) -> Document<'a> {
-        let Origin { created, model, .. } = &self.origin;
+        let Origin { created, model, fingerprint, .. } = &self.origin;
         let (id, object, created) = (&*self.id, "text_completion", *created);
-        Document { id, object, created, model, system_fingerprint: FINGERPRINT, choices, usage }
+        Document { id, object, created, model, system_fingerprint: fingerprint, choices, usage }
     }
 
     fn chunk(&self, out: &mut BytesMut, index: u32, text: &str, finish_reason: Option<&'static str>) {

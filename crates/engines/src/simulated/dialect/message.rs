@@ -4,11 +4,11 @@ use bytes::BytesMut;
 use plimsoll_types::Usage;
 use serde::Serialize;
 
-use super::{Dialect, FINGERPRINT, Origin, Written, json, named_event};
+use super::{Dialect, Origin, Written, json, named_event};
 use crate::simulated::text::End;
 
 /// Messages.
-pub(in crate::simulated) struct Message {
+pub(crate) struct Message {
     id: String,
     origin: Origin,
     stops: Vec<String>,
@@ -73,7 +73,7 @@ struct Stopped<'a> {
 
 impl Message {
     /// The answer of this origin, which may end before one of `stops`.
-    pub(in crate::simulated) fn new(origin: Origin, stops: Vec<String>) -> Self {
+    pub(crate) fn new(origin: Origin, stops: Vec<String>) -> Self {
         Self { id: format!("msg_{:016x}", origin.serial), origin, stops, end: None }
     }
 
@@ -88,7 +88,7 @@ impl Message {
             stop_reason,
             stop_sequence,
             usage: usage.into(),
-            system_fingerprint: FINGERPRINT,
+            system_fingerprint: self.origin.fingerprint,
         }
     }
 

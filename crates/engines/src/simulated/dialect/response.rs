@@ -5,11 +5,11 @@ use plimsoll_types::Usage;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Details, Dialect, FINGERPRINT, Origin, Written, json, named_event};
+use super::{Details, Dialect, Origin, Written, json, named_event};
 use crate::simulated::text::End;
 
 /// Responses: every event is numbered, and the last ones repeat all that was said.
-pub(in crate::simulated) struct Response {
+pub(crate) struct Response {
     id: String,
     item: String,
     origin: Origin,
@@ -149,7 +149,7 @@ fn status(end: Option<End>) -> &'static str {
 
 impl Response {
     /// The answer of this origin.
-    pub(in crate::simulated) fn new(origin: Origin, max_output_tokens: Option<u64>) -> Self {
+    pub(crate) fn new(origin: Origin, max_output_tokens: Option<u64>) -> Self {
         Self {
             id: format!("resp_{:016x}", origin.serial),
             item: format!("msg_{:016x}", origin.serial),
@@ -182,7 +182,7 @@ impl Response {
             tools: [],
             usage: ended.map(|(_, usage, _)| usage.into()),
             metadata: Map::new(),
-            system_fingerprint: FINGERPRINT,
+            system_fingerprint: self.origin.fingerprint,
         }
     }
 

@@ -1,0 +1,95 @@
+use plimsoll_types::{Kind, Request};
+
+use crate::executor::{Prompt, Sampling};
+use crate::simulated::ask::{Fields, Input, Wrong, inputs};
+use crate::simulated::conversation;
+use crate::simulated::dialect::{Chat, Completion, Dialect, Origin};
+use crate::simulated::text::Bounds;
+
+/// Sequences that one request may ask for.
+const MOST: usize = 1_024;
+
+/// What a request asks of an executor.
+pub(super) struct Ask {
+    /// What is to be read.
+    pub(super) prompts: Vec<Prompt>,
+    /// How many answers to each.
+    pub(super) n: u32,
+    /// What they must keep to.
+    pub(super) bounds: Bounds,
+    /// How tokens are chosen.
+    pub(super) sampling: Sampling,
+    /// The field that a prompt stands in.
+    pub(super) param: &'static str,
+}
+
+impl Ask {
+    /// Reads a request, and how its answer is to be written down.
+    pub(super) fn read(request: &Request, origin: Origin) -> Result<(Self, Box<dyn Dialect>), Wrong> {
+        let kind = request.envelope.kind;
+        let fields = Fields::read(&request.body)?;
+        let usage = origin.shows_usage || fields.include_usage();
+        let n = fields.whole("n", 1..=128)?.map_or(1, |n| n as u32);
+        let sampling = sampling(&fields, origin.serial)?;
+        let (prompts, bounds, dialect, param): (Vec<Prompt>, Bounds, Box<dyn Dialect>, _) = match kind {
+            Kind::Chat => {
+                // Only whether it is a conversation: how it reads is the model's affair.
+                conversation::chat(&fields)?;
+                let bounds = fields.bounds(&["max_completion_tokens", "max_tokens"], u32::MAX, "stop")?;
+                let prompts = vec![Prompt::Chat(request.body.clone())];
+                (prompts, bounds, Box::new(Chat::new(origin, usage)), "messages")
+            }
+            Kind::Completion => {
+                let prompts = inputs(&fields, "prompt")?.into_iter().map(Prompt::from).collect();
+                // OpenAI's default.
+                let bounds = fields.bounds(&["max_tokens"], 16, "stop")?;
+                (prompts, bounds, Box::new(Completion::new(origin, usage)), "prompt")
+            }
+            kind => {
+                let message = format!("the model `{}` does not serve {}", origin.model, kind.path());
+                return Err(Wrong { message, param: Some("model"), code: Some("model_not_supported") });
+            }
+        };
+        if prompts.len() * n as usize > MOST {
+            return Err(Wrong::field("n", "times the number of prompts must be at most 1024"));
+        }
+        Ok((Self { prompts, n, bounds, sampling, param }, dialect))
+    }
+
+    /// How many answers it asks for in all.
+    pub(super) fn choices(&self) -> usize {
+        self.prompts.len() * self.n as usize
+    }
+}
+
+impl From<Input<'_>> for Prompt {
+    fn from(input: Input<'_>) -> Self {
+        match input {
+            Input::Text(text) => Self::Text(text.to_owned()),
+            Input::Numbers(numbers) => Self::Tokens(numbers),
+        }
+    }
+}
+
+fn sampling(fields: &Fields, fresh: u64) -> Result<Sampling, Wrong> {
+    let share = |key: &'static str, most: f64| match fields.get(key) {
+        None => Ok(1.0),
+        Some(value) => {
+            let number = value.as_f64().filter(|number| (0.0..=most).contains(number));
+            let wrong = || Wrong::field(key, &format!("must be a number from 0 to {most}"));
+            number.map(|number| number as f32).ok_or_else(wrong)
+        }
+    };
+    let seed = match fields.get("seed") {
+        None => fresh,
+        Some(value) => {
+            value.as_i64().ok_or_else(|| Wrong::field("seed", "must be a whole number"))?.cast_unsigned()
+        }
+    };
+    // vLLM and others write "all of them" as -1.
+    let top_k = match fields.get("top_k").and_then(serde_json::Value::as_i64) {
+        Some(-1) => 0,
+        _ => fields.whole("top_k", 0..=1_000_000)?.unwrap_or(0) as u32,
+    };
+    Ok(Sampling { temperature: share("temperature", 2.0)?, top_p: share("top_p", 1.0)?, top_k, seed })
+}
