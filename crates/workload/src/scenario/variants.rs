@@ -9,7 +9,7 @@ pub struct Variant {
     pub faults: bool,
     /// Whether committed backends are committed; if not, they are paid for on demand.
     pub commitments: bool,
-    /// Whether gateways send to all regions, or each to the backends of its own: one of [`BORDERS`].
+    /// Whether gateways send to all regions, or each to the backends of its own: `open` or `closed`.
     pub borders: &'static str,
     /// Whether backends have a line; if not, every request is sent on at once.
     pub line: bool,
