@@ -293,7 +293,7 @@ impl Backend {
         }
     }
 
-    /// How far it is let in, from [`FIRST_SHARE`] to 1: one that has just come or come back is cold, and all that wait
+    /// How far it is let in, from a tenth to 1: one that has just come or come back is cold, and all that wait
     /// elsewhere would fall upon it.
     #[must_use]
     pub fn ramp(&self, now: Instant) -> f32 {
