@@ -297,13 +297,16 @@ impl Backend {
     /// elsewhere would fall upon it.
     #[must_use]
     pub fn ramp(&self, now: Instant) -> f32 {
-        let window = f32::from_bits(self.standing.slow_start.load(Relaxed));
         let since = match self.standing.since.load(Relaxed) {
+            // As a rule, so it is all that is looked at.
             0 => return 1.0,
-            _ if window == 0.0 => return 1.0,
             UNUSED => 0.0,
             since => (now - Instant::from_nanos(since)).as_secs_f32(),
         };
+        let window = f32::from_bits(self.standing.slow_start.load(Relaxed));
+        if window == 0.0 {
+            return 1.0;
+        }
         (since / window).clamp(FIRST_SHARE, 1.0)
     }
 

@@ -60,17 +60,19 @@ impl Router {
     ) -> Result<Dispatched, PickError> {
         let conditions = pool.conditions(request.now, config);
         let round = Round::of(pool.members.len(), &mut self.rng);
-        if let Some(probe) = due_for_probation(pool, round, tried, (request, config)) {
-            return Ok(dispatch(pool, probe, request, ((&conditions, Found::default()), true)));
-        }
         let usable = |index: usize| {
             let member = &pool.members[index];
             pool.is_eligible(index, request)
                 && member.service(request.now) == Service::Open
                 && usable(member, tried, request, config)
         };
+        let due = self.choose(pool, round, (tried, request), config);
+        // Only a request that has another try left is sent where it may well fail.
+        if let Some(probe) = due.filter(|probe| tried.is_empty() && pool.members[*probe].outlier.take_probe())
+        {
+            return Ok(dispatch(pool, probe, request, ((&conditions, Found::default()), true)));
+        }
         self.prefixes.look_up(pool, request, usable);
-        self.choose(pool, round, (tried, request), config);
         if self.chosen.is_empty() && !round.is_whole() {
             // Whoever can serve it is found, be there only one.
             self.choose(pool, Round::whole(pool.members.len()), (tried, request), config);
@@ -121,30 +123,34 @@ impl Router {
     }
 
     /// Fills `chosen` with those members of `round` that may be picked. Where too few of them are in service, with all
-    /// that have room: the panic threshold.
+    /// that have room: the panic threshold. Gives one whose ejection is over and that nobody is trying yet.
     fn choose(
         &mut self,
         pool: &Pool,
         round: Round,
         (tried, request): (&[usize], &RequestShape<'_>),
         config: &Config,
-    ) {
+    ) -> Option<usize> {
         let (now, members) = (request.now, &pool.members);
         let usable = |member: &Backend| usable(member, tried, request, config);
         self.chosen.clear();
-        let (mut known, mut open, mut full) = (0_u32, 0_u32, 0_u32);
+        let (mut known, mut open, mut full, mut due) = (0_u32, 0_u32, 0_u32, None);
         let eligible = |index: &usize| pool.is_eligible(*index, request);
         for index in round.indices().filter(eligible) {
             let member = &members[index];
-            let in_service = member.outlier.service(now) == Service::Open;
+            let service = member.outlier.service(now);
+            let in_service = service == Service::Open;
             open += u32::from(in_service);
             known += u32::from(in_service || !member.outlier.has_fallen());
-            if in_service && member.service(now) == Service::Open {
-                if usable(member) {
-                    self.chosen.push(index as u32);
-                } else {
-                    full += u32::from(!tried.contains(&member.slot));
-                }
+            let wanted = in_service || (service == Service::Probation && due.is_none());
+            if !wanted || !member.pushback_left(now).is_zero() {
+                continue;
+            }
+            match (usable(member), in_service) {
+                (true, true) => self.chosen.push(index as u32),
+                (true, false) => due = Some(index),
+                (false, true) => full += u32::from(!tried.contains(&member.slot)),
+                (false, false) => {}
             }
         }
         let panic = f64::from(open) < config.panic_threshold * f64::from(known);
@@ -162,6 +168,7 @@ impl Router {
                 self.chosen.extend(round.indices().filter(free).map(|index| index as u32));
             }
         }
+        due
     }
 }
 
@@ -213,27 +220,6 @@ fn dispatch(
 
 fn usable(member: &Backend, tried: &[usize], request: &RequestShape<'_>, config: &Config) -> bool {
     !tried.contains(&member.slot) && member.has_room(request, config)
-}
-
-/// A member whose ejection is over and that nobody is trying yet; its one place is taken here. Only a request that
-/// has another try left is sent there: it may well fail.
-fn due_for_probation(
-    pool: &Pool,
-    round: Round,
-    tried: &[usize],
-    (request, config): (&RequestShape<'_>, &Config),
-) -> Option<usize> {
-    if !tried.is_empty() {
-        return None;
-    }
-    let due = |index: &usize| {
-        let member = &pool.members[*index];
-        member.service(request.now) == Service::Probation
-            && pool.is_eligible(*index, request)
-            && member.has_room(request, config)
-    };
-    let index = round.indices().find(due)?;
-    pool.members[index].outlier.take_probe().then_some(index)
 }
 
 fn why_nobody(pool: &Pool, tried: &[usize], request: &RequestShape<'_>) -> PickError {
