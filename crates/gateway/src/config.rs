@@ -1,5 +1,6 @@
 //! The configuration: one file with a section for each crate, and what is checked across sections.
 
+mod api_key;
 mod backends;
 mod embedded;
 mod grpc;
@@ -8,7 +9,8 @@ mod overrides;
 mod reference;
 mod requests;
 
-pub use backends::{ApiKey, BackendConfig};
+pub use api_key::ApiKey;
+pub use backends::BackendConfig;
 pub use embedded::Embedded;
 pub use grpc::Grpc;
 pub(crate) use listed::read_listed;
