@@ -86,18 +86,30 @@ def ask_much(stack):
 
 def a_slow_engine_gets_its_share_and_no_more_and_explain_says_why(stack):
     stack.needs_gateway()
-    slow = stack.engines[2]
+    slow, over, dearest = stack.engines[2], threading.Event(), []
+
+    def look():
+        # While requests run: what was learned of an engine that gets none for some seconds is forgotten on purpose.
+        while not over.wait(0.1):
+            status, _, body = wire.get(stack.gateway.admin, "/explain?model=tiny")
+            equal(status, 200, "status of /explain")
+            by_prefill = lambda one: one["of_which_ms"]["prefill"]
+            dearest.append(max(json.loads(body)["backends"], key=by_prefill)["name"])
+
     with slowed(slow):
         ask_much(stack)  # from which it is learned how fast each is
         before = [engine.counter("tokens_predicted_total") for engine in stack.engines]
-        ask_much(stack)
+        looker = threading.Thread(target=look)
+        looker.start()
+        try:
+            ask_much(stack)
+        finally:
+            over.set()
+            looker.join()
         done = [engine.counter("tokens_predicted_total") - then for engine, then in zip(stack.engines, before)]
-        status, _, body = wire.get(stack.gateway.admin, "/explain?model=tiny")
-    equal(status, 200, "status of /explain")
     assert done[2] < 0.5 * (done[0] + done[1]) / 2, f"tokens written by each engine: {done}"
-    costs = {one["name"]: one for one in json.loads(body)["backends"]}
-    dearest = max(costs.values(), key=lambda one: one["of_which_ms"]["prefill"])
-    equal(dearest["name"], slow.short_name, f"whose prompts are said to be read slowest in {body.decode()}")
+    assert dearest, "nobody looked"
+    assert dearest.count(slow.short_name) > len(dearest) / 2, f"whose prompts are said to be read slowest: {dearest}"
 
 
 def an_engine_that_is_killed_is_out_within_a_second_and_back_when_it_listens(stack):
