@@ -57,8 +57,6 @@ pub struct Backend {
     pub pace: Pace,
     /// The same of the tokens after the first.
     pub writing: Pace,
-    /// The peak of recent times to first token.
-    peak: Aged,
     /// Whether it may be used.
     pub outlier: Outlier,
     standing: Standing,
@@ -75,9 +73,11 @@ pub struct Backend {
     /// What using it costs.
     pub(crate) marginal: Marginal,
     /// Requests that it may have at a time.
-    most: u32,
+    pub(crate) most: u32,
     /// Tokens that its memory holds.
     pub(crate) kv_tokens: Option<u32>,
+    /// The peak of recent times to first token.
+    peak: Aged,
     /// What it is.
     pub spec: BackendSpec,
     /// What it has cached, as far as it can be known from here.
@@ -353,32 +353,29 @@ impl Backend {
         self.outlier.service(now)
     }
 
-    /// Whether it is below its line, so that `request` may go there: what it has got and not read, what its memory holds,
-    /// and how many requests. One that is idle takes any request.
+    /// Whether it is one engine, which reads one prompt after the other: it says how loaded it is as engines do, or it was
+    /// said what it runs on. Behind other addresses may be many.
+    pub(crate) fn reads_in_turn(&self) -> bool {
+        self.spec.step_time.is_some() || self.others.is_known()
+    }
+
+    /// Whether its domains may have one more request.
     #[inline]
-    #[must_use]
-    pub fn has_room(&self, request: &RequestShape<'_>, config: &Config) -> bool {
-        if self.standing.limited.load(Relaxed) && !self.domains.iter().all(|domain| domain.has_room()) {
-            return false;
-        }
-        let in_flight = self.load.in_flight();
-        if in_flight == 0 {
-            return self.most > 0;
-        }
-        let most = self.most as f32 * self.weight();
-        let unread = config.line_prompt_tokens == 0 || self.load.queued_tokens() < config.line_prompt_tokens;
-        (in_flight as f32) < most && unread && self.has_memory(request, config)
+    pub(crate) fn domains_have_room(&self) -> bool {
+        !self.standing.limited.load(Relaxed) || self.domains.iter().all(|domain| domain.has_room())
     }
 
-    fn has_memory(&self, request: &RequestShape<'_>, config: &Config) -> bool {
-        let needed = self.load.context() as f32 + (request.prompt_tokens + request.expected_output) as f32;
-        self.line_tokens(config).is_none_or(|line| needed <= line)
+    /// Tokens of prompts and expected answers that its memory may hold at this share of it; `None` where that is not known
+    /// or not bounded.
+    pub(crate) fn line_tokens(&self, share: f32) -> Option<f32> {
+        self.kv_tokens.filter(|_| share.is_finite()).map(|room| room as f32 * share * self.weight())
     }
 
-    /// Tokens of prompts and expected answers that its memory may hold; `None` where that is not known or not bounded.
-    fn line_tokens(&self, config: &Config) -> Option<f32> {
-        let room = self.kv_tokens.filter(|_| config.line_kv_share > 0.0)?;
-        Some(room as f32 * config.line_kv_share as f32 * self.weight())
+    /// Seconds that a token takes if `request` is written there too.
+    pub(crate) fn token_with_one_more(&self, request: &RequestShape<'_>) -> f32 {
+        let decoding = self.load.decoding() as f32 + self.others.running(request.now);
+        let length = request.prompt_tokens as f32 + request.expected_output as f32 * 0.5;
+        self.speed.decode(decoding + 1.0, self.load.context() as f32 + length)
     }
 
     /// It asked to be left alone for `wait`.
@@ -421,7 +418,8 @@ impl Backend {
         };
         let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
-        self.metrics.observe_line(self.load.context(), self.line_tokens(config).map(f64::from));
+        let share = if config.line_kv_share > 0.0 { config.line_kv_share as f32 } else { f32::INFINITY };
+        self.metrics.observe_line(self.load.context(), self.line_tokens(share).map(f64::from));
         if let Some(age) = self.report_age(now) {
             self.metrics.report_age.set(f64::from(age));
         }

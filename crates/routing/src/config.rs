@@ -21,6 +21,8 @@ pub struct Config {
     pub slow_start: Duration,
     /// Share of a pool that must be in service; below it, ejections are ignored.
     pub panic_threshold: f64,
+    /// How long a backend may be expected to read what it has got; zero means any time.
+    pub line_prefill: Duration,
     /// Prompt tokens without a first token that one backend may have; 0 means any number.
     pub line_prompt_tokens: u64,
     /// The share of its memory that prompts and expected answers may take.
@@ -60,6 +62,7 @@ impl Default for Config {
             failure_share: 0.5,
             slow_start: Duration::from_secs(10),
             panic_threshold: 0.5,
+            line_prefill: Duration::from_millis(100),
             line_prompt_tokens: 0,
             line_kv_share: 0.95,
             domain_threshold: 0.5,
@@ -112,9 +115,14 @@ impl Section for Config {
         let key = Key::new("domains", "Clouds, regions, zones and racks of which something is to be said.");
         keys.list(key, &mut self.domains);
         let key = Key::new(
+            "line_prefill_ms",
+            "The line of a backend: how long it may be expected to read what it has got, beside the way there and back. At the \
+             line requests wait here, for whichever backend is first below it. 0 means any time.",
+        );
+        keys.millis(key, 0..=600_000, &mut self.line_prefill);
+        let key = Key::new(
             "line_prompt_tokens",
-            "The line of a backend: prompt tokens that it may have got and not read yet. At the line requests wait here, for \
-             whichever backend is first below it. 0 means any number.",
+            "The line of a backend: prompt tokens that it may have got and not read yet. 0 means any number.",
         );
         keys.number(key, 0..=1 << 30, &mut self.line_prompt_tokens);
         let key = Key::new(

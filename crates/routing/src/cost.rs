@@ -162,7 +162,7 @@ impl Cost {
         let memory = memory_used(backend, request, context);
         let mut cost = Self {
             network: backend.round_trip(),
-            queue: load.queued_seconds() * pace + waiting + step * 0.5,
+            queue: load.queued_seconds(request.now) * pace + waiting + step * 0.5,
             prefill,
             decode: output * token * DECODE_WEIGHT,
             recompute: prefill * conditions.externality,

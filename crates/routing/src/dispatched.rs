@@ -77,7 +77,12 @@ impl Dispatched {
         backend.begins(request.now);
         let pace = backend.pace.read(request.now, conditions.pace);
         let others = backend.others_seconds(request.now, (pace, conditions.prompt_seconds)) / pace;
-        let queued = backend.load.enter(share);
+        let queued = backend.load.queued_seconds(request.now);
+        if request.plain {
+            backend.load.enter_plain(share, request.now);
+        } else {
+            backend.load.enter(share);
+        }
         pool.works(request.now, (backend, share));
         let of_prompt = |tokens: u32| tokens as f32 / request.prompt_tokens.max(1) as f32;
         pool.learned.hits(request.now, of_prompt(cached));
@@ -92,7 +97,7 @@ impl Dispatched {
             at: request.now,
             expected_ttft,
             explanation: None,
-            started: false,
+            started: request.plain,
             probe,
             judged: false,
         }

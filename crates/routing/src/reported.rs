@@ -118,6 +118,11 @@ impl Others {
         faded(self.kv_used.read(now))
     }
 
+    /// Whether it has ever been said what runs there.
+    pub(crate) fn is_known(&self) -> bool {
+        self.running.is_known()
+    }
+
     /// Seconds since the last report.
     pub(crate) fn age(&self, now: Instant) -> Option<f32> {
         let ages = [self.waiting.read(now), self.running.read(now), self.kv_used.read(now)]

@@ -185,7 +185,7 @@ pub const BACKEND_IN_FLIGHT: Metric =
 pub const BACKEND_QUEUED_TOKENS: Metric = Metric::gauge_of(
     "plimsoll_backend_queued_tokens",
     &["backend"],
-    "Prompt tokens dispatched to a backend whose first token has not come yet (estimated).",
+    "Prompt tokens of streams dispatched to a backend whose first token has not come yet (estimated).",
 );
 /// What a backend's memory is taken to hold.
 pub const BACKEND_CONTEXT: Metric = Metric::gauge_of(

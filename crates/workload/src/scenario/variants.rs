@@ -50,6 +50,7 @@ impl Variant {
     ) {
         if !self.line {
             (routing.line_kv_share, routing.line_prompt_tokens) = (0.0, 0);
+            routing.line_prefill = std::time::Duration::ZERO;
         }
         if self.queue_order != ORDERS[0] {
             pipeline.queue_order = self.queue_order;
