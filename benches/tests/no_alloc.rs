@@ -193,6 +193,7 @@ fn pipeline(url: String, clock: &Arc<dyn Clock>) -> Rc<Pipeline> {
         ca_file: None,
         connect_timeout: Duration::from_secs(5),
         ask_usage: true,
+        ask_load: plimsoll_engines::orca::Asked::None,
     };
     let backend = openai::Backend::new(&config).unwrap();
     let own_clock = Arc::clone(clock);

@@ -17,7 +17,7 @@ pub(crate) use call::{Call, Health, event, token};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Answer, Client};
 pub(crate) use gateway::Gateway;
-pub(crate) use grpc::{Grpc, Messages, grpc_server};
+pub(crate) use grpc::{Grpc, Messages, grpc_server, grpc_server_with};
 pub(crate) use http2::{Http2, Http2Backend};
 
 use std::future::Future;

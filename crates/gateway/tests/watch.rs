@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::stage::{Backends, Gateway, Health, eventually, grpc_server, unique};
+use crate::stage::{Backends, Gateway, Health, eventually, grpc_server, grpc_server_with, unique};
 
 const EVERY: &str = "fleet: {poll_ms: 50, probe_ms: 200}\n";
 
@@ -205,4 +205,60 @@ async fn an_engine_says_over_grpc_how_loaded_it_is_and_one_that_knows_no_health_
     let alive = [("backend", name.as_str()), ("outcome", "alive")];
     eventually("a probe", async || gateway.metric("plimsoll_probes_total", &alive).await > 0.0).await;
     assert_eq!(gateway.backend(0).await["service"], "in_service");
+}
+
+const REPORT: &str = "endpoint-load-metrics: TEXT named_metrics.kv_cache_usage_perc=0.5, named_metrics.num_requests_waiting=3\r\n";
+
+#[tokio::test]
+async fn what_a_backend_says_of_its_load_with_an_answer_is_taken_and_not_shown_to_the_caller() {
+    let mut backends = Backends::start(1).await.and("orca: text, metrics: \"\"");
+    let gateway = Gateway::configured(&backends, EVERY).await;
+    let report = |outcome| [("backend", backends.names[0].clone()), ("outcome", String::from(outcome))];
+    let (ok, malformed) = (report("ok"), report("malformed"));
+    let counted = async |of: &[(&str, String); 2]| {
+        let labels = [(of[0].0, of[0].1.as_str()), (of[1].0, of[1].1.as_str())];
+        gateway.metric("plimsoll_load_reports_total", &labels).await
+    };
+    for fields in [REPORT, "endpoint-load-metrics: TEXT \u{1f40c}\r\nendpoint-load-metrics-bin: !\r\n"] {
+        let mut client = gateway.send_chat(json!({})).await;
+        let call = backends.next().await;
+        assert_eq!(call.field("endpoint-load-metrics-format"), Some("TEXT"));
+        call.answer(200, fields, "{}").await;
+        let answer = client.answer().await;
+        assert_eq!(answer.field("endpoint-load-metrics"), None);
+        assert_eq!(answer.field("endpoint-load-metrics-bin"), None);
+        assert_eq!(
+            gateway.backend(0).await["others"],
+            json!({"waiting": 3.0, "running": 0.0, "kv_used": 0.5}),
+            "the request that it came with is over and is nobody else's; garbage says nothing"
+        );
+    }
+    assert_eq!((counted(&ok).await, counted(&malformed).await), (1.0, 2.0));
+}
+
+#[tokio::test]
+async fn who_is_not_to_be_asked_is_not_and_is_heard_nevertheless() {
+    let mut backends = Backends::start(1).await;
+    let gateway = Gateway::configured(&backends, EVERY).await;
+    let mut client = gateway.send_chat(json!({})).await;
+    let call = backends.next().await;
+    assert_eq!(call.field("endpoint-load-metrics-format"), None);
+    call.answer(200, REPORT, "{}").await;
+    client.answer().await;
+    assert_eq!(gateway.backend(0).await["others"]["waiting"], 3.0);
+}
+
+#[tokio::test]
+async fn a_backend_over_grpc_says_its_load_in_trailers() {
+    // `kv_cache_usage_perc` is 0.5.
+    const LOAD: &str = "Qh4KE2t2X2NhY2hlX3VzYWdlX3BlcmMRAAAAAAAA4D8";
+    let engine = grpc_server_with(
+        &[("/plimsoll.v1.InferenceService/Chat", b"")],
+        &[("endpoint-load-metrics-bin", LOAD)],
+    )
+    .await;
+    let gateway = before_grpc(engine, "m", "").await;
+    let mut client = gateway.send_chat(json!({})).await;
+    client.answer().await;
+    eventually("its load", async || gateway.backend(0).await["others"]["kv_used"] == 0.5).await;
 }

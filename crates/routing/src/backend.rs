@@ -134,6 +134,12 @@ impl Backend {
         self.others.reported(now, report, (self.load.in_flight(), self.load.queued_tokens()));
     }
 
+    /// It says so along with the answer to a request that is over there, and is not given back here yet.
+    pub fn reported_at_end(&self, now: Instant, report: &Report) {
+        let own = self.load.in_flight().saturating_sub(1);
+        self.others.reported(now, report, (own, self.load.queued_tokens()));
+    }
+
     /// Seconds until it has read what others sent there, at this pace and where one of their prompts takes so many seconds
     /// in the mean.
     pub(crate) fn others_seconds(&self, now: Instant, (pace, prompt): (f32, f32)) -> f32 {

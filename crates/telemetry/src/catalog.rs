@@ -349,7 +349,15 @@ pub const PROBES: Metric = Metric::counter_of(
 pub const POLLS: Metric = Metric::counter_of(
     "plimsoll_polls_total",
     &["backend", "outcome"],
-    "Times that a backend was asked how loaded it is, by outcome (ok, unknown, none, failed).",
+    "Times that a backend was asked how loaded it is, by outcome (ok, unknown, none, failed), or was not, since its answers \
+     had said it (spared).",
+);
+/// What backends said of their load along with answers.
+pub const LOAD_REPORTS: Metric = Metric::counter_of(
+    "plimsoll_load_reports_total",
+    &["backend", "outcome"],
+    "Reports of load that came along with answers of a backend (ORCA), by outcome: ok, unknown (nothing in it is known) or \
+     malformed.",
 );
 /// What backends told of their caches.
 pub const KV_EVENTS: Metric = Metric::counter_of(
@@ -501,6 +509,7 @@ pub const ALL: &[Metric] = &[
     EJECTIONS,
     PROBES,
     POLLS,
+    LOAD_REPORTS,
     KV_EVENTS,
     BACKEND_REPORT_AGE,
     UPSTREAM_CONNECTIONS,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_engines::remote::{self, Remote};
-use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
+use plimsoll_engines::{Authorize, Bearer, grpc, openai, orca, simulated};
 use plimsoll_fleet::Publisher;
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
 
@@ -76,6 +76,8 @@ pub struct BackendConfig {
     pub health: String,
     /// The path or address of its metrics; empty where it has none.
     pub metrics: String,
+    /// In which form it is asked to say its load along with answers.
+    pub orca: &'static str,
 }
 
 fn speaks_grpc(url: &str) -> bool {
@@ -134,6 +136,7 @@ impl Default for BackendConfig {
             connect_to: None,
             health: "/health".into(),
             metrics: METRICS.into(),
+            orca: orca::Asked::NAMES[0],
         }
     }
 }
@@ -236,6 +239,13 @@ impl Section for BackendConfig {
              a backend over gRPC has its metrics at such an address or at none.",
         );
         keys.text(key, &mut self.metrics);
+        let key = Key::new(
+            "orca",
+            "In which form it is asked to say its load along with answers (`endpoint-load-metrics-format`): none, text, json or \
+             bin. vLLM and Triton do so in answers that are not streams; whoever says enough is not polled. What comes unasked \
+             is taken too, and none of it is shown to callers.",
+        );
+        keys.choice(key, &orca::Asked::NAMES, &mut self.orca);
         let key = Key::new(
             "kv_events",
             "Where it publishes the events of its KV cache, as vLLM and SGLang do (`--kv-events-config`): `tcp://host:5557`. \
@@ -366,6 +376,7 @@ impl BackendConfig {
             ca_file: Some(self.ca_file.clone()).filter(|file| !file.is_empty()),
             connect_timeout: self.connect_timeout,
             ask_usage: self.stream_options,
+            ask_load: orca::Asked::named(self.orca).unwrap_or_default(),
         }
     }
 
@@ -483,7 +494,8 @@ impl BackendConfig {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         let secrets = (&self.bearer.0, &self.api_key.0, &self.ca_file, &self.headers);
-        (self.connect_to, secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
+        let manners = (self.http2, self.connect_timeout, self.stream_options, self.orca);
+        (self.connect_to, secrets, manners).hash(&mut hasher);
         format!("{}#{:x}", self.url, hasher.finish())
     }
 }

@@ -96,6 +96,7 @@ impl Target {
             ca_file: self.ca_file.clone(),
             connect_timeout: Duration::from_secs(10),
             ask_usage: false,
+            ask_load: plimsoll_engines::orca::Asked::None,
         })
     }
 
