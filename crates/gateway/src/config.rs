@@ -11,6 +11,7 @@ mod requests;
 
 pub use api_key::ApiKey;
 pub use backends::BackendConfig;
+pub(crate) use backends::{Addresses, Targets};
 pub use embedded::Embedded;
 pub use grpc::Grpc;
 pub(crate) use listed::read_listed;

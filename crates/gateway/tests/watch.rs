@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::stage::{Backends, Gateway, Health, eventually, grpc_server, grpc_server_with, unique};
+use crate::stage::{Backends, Dns, Gateway, Health, eventually, grpc_server, grpc_server_with, unique};
 
 const EVERY: &str = "fleet: {poll_ms: 50, probe_ms: 200}\n";
 
@@ -162,6 +162,56 @@ async fn each_address_of_a_host_is_a_backend_where_that_is_wanted() {
     let fleet = gateway.fleet().await;
     let names: Vec<_> = fleet["backends"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
     assert!(names.contains(&json!(format!("{name}/127.0.0.1"))), "{names:?}");
+}
+
+#[tokio::test]
+async fn each_record_of_a_service_is_a_backend_and_those_of_a_higher_number_stand_in_when_nobody_else_is_well()
+ {
+    let mut backends = Backends::start(3).await;
+    let port = |index: usize| backends.addresses[index].port();
+    let (first, second, other) = ((0, 1, port(0)), (0, 1, port(1)), (7, 1, port(2)));
+    let dns = Dns::start(&[first, other]).await;
+    let (pool, model) = (backends.names[0].clone(), format!("served-{}", unique()));
+    let yaml = format!(
+        "backends: [{{name: {pool}, url: \"http://_llm._tcp.{pool}.test\", models: [{model}], resolve: true}}]\n\
+         fleet: {{poll_ms: 0, probe_ms: 50, name_servers: [\"{}\"]}}\n",
+        dns.address
+    );
+    let gateway = Gateway::start(&model, &yaml, None).await;
+    let is = async |records: &[(u16, u16, u16)]| {
+        let mut wanted: Vec<_> =
+            records.iter().map(|(_, _, port)| format!("{pool}/localhost:{port}")).collect();
+        wanted.sort();
+        eventually("the records to be in use", async || {
+            let fleet = gateway.fleet().await;
+            let names = fleet["backends"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap());
+            let mut names: Vec<_> = names.map(str::to_owned).collect();
+            names.sort();
+            names == wanted
+        })
+        .await;
+    };
+    is(&[first]).await;
+    let mut client = gateway.send_chat(json!({})).await;
+    let call = backends.next().await;
+    assert_eq!((call.backend, call.field("host")), (0, Some(format!("localhost:{}", first.2).as_str())));
+    call.say("hi").await;
+    assert_eq!(client.answer().await.content(), "hi");
+    dns.says(&[first, second, other]);
+    is(&[first, second]).await;
+    dns.says(&[second, other]);
+    is(&[second]).await;
+    backends.close(1).await;
+    is(&[second, other]).await;
+    let mut client = gateway.send_chat(json!({})).await;
+    let call = backends.next().await;
+    assert_eq!(call.backend, 2);
+    call.say("in its place").await;
+    assert_eq!(client.answer().await.content(), "in its place");
+    backends.open(1);
+    is(&[second]).await;
+    dns.says(&[]);
+    is(&[second]).await;
 }
 
 /// A gateway before one backend that speaks gRPC at `address`, with more keys.

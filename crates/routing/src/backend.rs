@@ -265,7 +265,8 @@ impl Backend {
             self.standing.taken_out.load(Relaxed) || self.domains.iter().any(|domain| domain.is_drained());
         self.standing.drained.store(drained, Relaxed);
         self.standing.limited.store(self.domains.iter().any(|domain| domain.is_limited()), Relaxed);
-        let weight: f32 = self.domains.iter().map(|domain| domain.weight()).product();
+        let of_domains: f32 = self.domains.iter().map(|domain| domain.weight()).product();
+        let weight = of_domains * self.spec.weight.unwrap_or(1.0);
         self.standing.weight.store(weight.to_bits(), Relaxed);
     }
 

@@ -27,6 +27,8 @@ pub struct BackendSpec {
     pub prices: Prices,
     /// Requests that it may work on at a time.
     pub max_in_flight: u32,
+    /// How much it is wanted beside others, up to 1; `None` as much as any.
+    pub weight: Option<f32>,
     /// Whether requests must not be joined on their way to it.
     pub alone: bool,
     /// What tells this backend from another of the same name: its address and how to talk to it. Two specs that

@@ -1,4 +1,7 @@
-use std::collections::HashMap;
+mod members;
+
+pub(crate) use members::{Addresses, Targets};
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use plimsoll_engines::remote::{self, Remote};
 use plimsoll_engines::{Authorize, Bearer, grpc, openai, orca, simulated};
 use plimsoll_fleet::Publisher;
+use plimsoll_fleet::source::Target;
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
 
 /// One backend, as it stands in the file.
@@ -72,6 +76,8 @@ pub struct BackendConfig {
     pub resolve: bool,
     /// Which of them this is.
     connect_to: Option<IpAddr>,
+    /// How much it is wanted beside others.
+    pub weight: f64,
     /// The path that says whether it is well; empty where it has none.
     pub health: String,
     /// The path or address of its metrics; empty where it has none.
@@ -134,6 +140,7 @@ impl Default for BackendConfig {
             batch: true,
             resolve: false,
             connect_to: None,
+            weight: 1.0,
             health: "/health".into(),
             metrics: METRICS.into(),
             orca: orca::Asked::NAMES[0],
@@ -223,9 +230,16 @@ impl Section for BackendConfig {
         let key = Key::new(
             "resolve",
             "Whether each address of its host is a backend of its own, such as the pods behind a headless service: named \
-             NAME/ADDRESS, looked up every few seconds, drained when it is gone.",
+             NAME/ADDRESS, looked up every few seconds, drained when it is gone. A host that begins with `_`, such as \
+             `_llm._tcp.pool.internal`, is a service: each of its SRV records is a backend, named NAME/HOST:PORT.",
         );
         keys.flag(key, &mut self.resolve);
+        let key = Key::new(
+            "weight",
+            "How much it is wanted beside others of its models: with 0.5 what a request costs there counts twice, and it is full \
+             at half its line.",
+        );
+        keys.decimal(key, 0.01..=1.0, &mut self.weight);
         let key = Key::new(
             "health",
             "The path by which it is probed; empty means that it is not. Whoever has no such path is alive as long as it \
@@ -282,7 +296,9 @@ impl BackendConfig {
                 "is given beside prices of tokens: it is paid one way or the other".into(),
             );
         }
-        if let Some(invalid) = self.unreachable() {
+        if let Some(wrong) = self.wrong_service() {
+            keys.wrong(wrong.0, wrong.1.into());
+        } else if let Some(invalid) = self.unreachable() {
             keys.wrong(invalid.key, invalid.why);
         }
         if self.computes_steps() && self.resolve {
@@ -349,6 +365,10 @@ impl BackendConfig {
 
     /// Why nobody can talk to it, if so.
     pub(super) fn unreachable(&self) -> Option<openai::Invalid> {
+        if self.service().is_some() {
+            let any = Target { host: "any".into(), port: 1, priority: 0, weight: 1 };
+            return self.at_target(&any, 1).unreachable();
+        }
         if self.computes_steps() {
             self.executor().err()
         } else if self.speaks_grpc() {
@@ -378,25 +398,6 @@ impl BackendConfig {
             ask_usage: self.stream_options,
             ask_load: orca::Asked::named(self.orca).unwrap_or_default(),
         }
-    }
-
-    /// The host in its address.
-    pub(crate) fn host(&self) -> Option<String> {
-        Some(self.url.parse::<http::Uri>().ok()?.host()?.to_owned())
-    }
-
-    /// The backends that it stands for: itself, or one for each address that its host was found to have.
-    pub(crate) fn members(&self, addresses: &HashMap<String, Vec<IpAddr>>) -> Vec<Self> {
-        if !self.resolve {
-            return vec![self.clone()];
-        }
-        let found = self.host().and_then(|host| addresses.get(&host));
-        let member = |address: &IpAddr| Self {
-            name: format!("{}/{address}", self.name),
-            connect_to: Some(*address),
-            ..self.clone()
-        };
-        found.into_iter().flatten().map(member).collect()
     }
 
     /// Paths where its metrics may be, the likely one first; none where it is not to be asked.
@@ -459,6 +460,7 @@ impl BackendConfig {
                 .map(|name| ServedModel { name: name.clone(), alias: alias(name) })
                 .collect(),
             max_in_flight: u32::try_from(self.max_in_flight).unwrap_or(u32::MAX),
+            weight: (self.weight < 1.0).then_some(self.weight as f32),
             alone: !self.batch,
             identity: self.identity(),
             step_time: Some(self.step_time).filter(StepTime::is_given).or(self.gpu().map(|gpu| gpu.time)),

@@ -165,6 +165,7 @@ impl World<'_> {
                 u32::MAX
             },
             alone: false,
+            weight: None,
         }
     }
 
