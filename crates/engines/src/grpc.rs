@@ -35,7 +35,7 @@ use plimsoll_types::{Clock, Instant};
 
 use crate::io::Endpoint;
 use crate::openai::{Config, Invalid, address, fixed};
-use crate::outgoing::{Fields, Pieces, body_of, fields_of};
+use crate::outgoing::{Fields, Pieces, Understands, body_of, fields_of};
 use crate::transcode::{Nulls, to_wire};
 use crate::{Answer, Authorize, Call, Engine, http2, orca};
 use answer::GrpcAnswer;
@@ -52,6 +52,7 @@ pub struct Backend {
     authority: String,
     fixed: Fields,
     authorize: Option<Arc<dyn Authorize>>,
+    cache_salt: bool,
     ask_load: orca::Asked,
     ear: orca::Ear,
 }
@@ -78,8 +79,15 @@ impl Backend {
         }
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         let fixed = fixed(&config)?;
-        let (authorize, ask_load, ear) = (config.authorize, config.ask_load, orca::Ear::default());
-        Ok(Arc::new(Self { endpoint: Arc::new(endpoint), authority, fixed, authorize, ask_load, ear }))
+        Ok(Arc::new(Self {
+            endpoint: Arc::new(endpoint),
+            authority,
+            fixed,
+            authorize: config.authorize,
+            cache_salt: config.cache_salt,
+            ask_load: config.ask_load,
+            ear: orca::Ear::default(),
+        }))
     }
 
     /// The engine by which one core talks to this backend, with a connection of its own.
@@ -142,7 +150,7 @@ impl Engine for Grpc {
         let Some(method) = Method::of(envelope.kind, envelope.stream) else {
             return Box::new(GrpcAnswer::unserved(envelope.kind));
         };
-        let pieces = body_of(call, true);
+        let pieces = body_of(call, Understands { ask_usage: true, cache_salt: self.backend.cache_salt });
         let body: Bytes = match &pieces[..] {
             [only] => only.clone(),
             pieces => pieces.concat().into(),
@@ -177,6 +185,7 @@ mod tests {
             ca_file: None,
             connect_timeout: Duration::from_secs(1),
             ask_usage: true,
+            cache_salt: false,
             ask_load: orca::Asked::None,
         }
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use plimsoll_types::{Clock, Kind};
 
 use crate::io::Endpoint;
-use crate::outgoing::{Fields, Message, body_of, fields_of, length};
+use crate::outgoing::{Fields, Message, Understands, body_of, fields_of, length};
 use crate::{Answer, Authorize, Call, Engine, http1, http2, orca};
 use answer::{OpenAiAnswer, Wire};
 
@@ -35,7 +35,7 @@ pub struct Backend {
     /// Header fields of every call.
     fixed: Fields,
     authorize: Option<Arc<dyn Authorize>>,
-    ask_usage: bool,
+    understands: Understands,
     ask_load: orca::Asked,
     ear: orca::Ear,
 }
@@ -144,11 +144,11 @@ impl Engine for OpenAi {
             method: "POST",
             target: self.backend.target(envelope.kind),
             fields,
-            pieces: body_of(call, self.backend.ask_usage),
+            pieces: body_of(call, self.backend.understands),
             fresh: call.again,
         });
         let unasked = envelope.ask_usage.is_some() && !envelope.protocol.shows_usage();
-        let strip_usage = self.backend.ask_usage && unasked;
+        let strip_usage = self.backend.understands.ask_usage && unasked;
         Box::new(OpenAiAnswer::new(&self.backend, wire, (envelope.kind, strip_usage)))
     }
 }

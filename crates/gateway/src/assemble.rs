@@ -128,7 +128,7 @@ fn settings(
         }
         specs.push(spec);
     }
-    let keys = Keys::new(&config.keys);
+    let keys = Keys::new(&config.keys, &config.salts());
     for key in &mut config.keys {
         key.forget();
     }

@@ -27,6 +27,12 @@ use std::time::Duration;
 use plimsoll_routing::domain_names;
 use plimsoll_types::{Key, Keys, Section, Tenant};
 
+use crate::salts::Salts;
+use backends::Secret;
+
+/// Whose prompts may share what is cached.
+const SHARING: &[&str] = &["all", "tenant"];
+
 /// All that can be configured. The default serves: the embedded fleet, on loopback.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -44,6 +50,10 @@ pub struct Config {
     pub tls: Tls,
     /// Who may enter.
     pub keys: Vec<ApiKey>,
+    /// Whose prompts may share what is cached: one of [`SHARING`].
+    pub prefix_sharing: &'static str,
+    /// What nobody can guess in the salts of tenants.
+    prefix_secret: Secret,
     /// Tenants who may ask which backend answers, and why.
     pub explain_to: Vec<String>,
     /// What requests may be.
@@ -89,6 +99,8 @@ impl Default for Config {
             allow_anyone: false,
             tls: Tls::default(),
             keys: Vec::new(),
+            prefix_sharing: SHARING[0],
+            prefix_secret: Secret::default(),
             explain_to: Vec::new(),
             requests: Requests::default(),
             grpc: Grpc::default(),
@@ -134,6 +146,19 @@ impl Section for Config {
         keys.flag(key, &mut self.allow_anyone);
         keys.section(Key::new("tls", "TLS towards callers; without it, plain text."), &mut self.tls);
         keys.list(Key::new("keys", "Who may enter; none means whoever can connect."), &mut self.keys);
+        let key = Key::new(
+            "prefix_sharing",
+            "Whose prompts may share what is cached of their beginnings: all, or only those of one tenant, so that nobody can \
+             find out by time or by `cached_tokens` what others have asked. Backends are told of it where they have \
+             `cache_salt: true`.",
+        );
+        keys.choice(key, SHARING, &mut self.prefix_sharing);
+        let key = Key::new(
+            "prefix_secret",
+            "Goes into what keeps tenants apart, so that whoever reaches a backend by another way cannot guess it; the same for \
+             all gateways before the same backends.",
+        );
+        keys.secret(key, &mut self.prefix_secret.0);
         let key = Key::new(
             "explain_to",
             "Tenants who may ask with `x-plimsoll-explain` which backend answers and what it was expected to cost there and \
@@ -206,8 +231,21 @@ impl Config {
                 keys.wrong("explain_to", format!("no key is of the tenant {tenant:?}"));
             }
         }
+        if self.prefix_sharing != SHARING[0] && self.keys.is_empty() {
+            let why = "is by tenant, and without `keys` nobody knows whose a request is";
+            keys.wrong("prefix_sharing", why.into());
+        }
         check_names(&self.backends, keys);
         self.check_domains(keys);
+    }
+
+    /// What keeps tenants apart in caches.
+    pub(crate) fn salts(&self) -> Salts {
+        if self.prefix_sharing == SHARING[0] {
+            Salts::Shared
+        } else {
+            Salts::by_tenant(&self.prefix_secret.0)
+        }
     }
 
     /// Whether the embedded fleet serves.
@@ -315,6 +353,17 @@ mod tests {
             (config.backends[0].name.as_str(), config.backends[0].models.as_slice()),
             ("a", &["mock".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn tenants_cannot_be_kept_apart_where_nobody_is_known() {
+        assert_eq!(
+            problems("threads: 1\nprefix_sharing: tenant\n"),
+            [
+                "local.yaml:2: prefix_sharing: is by tenant, and without `keys` nobody knows whose a request is"
+            ]
+        );
+        assert!(!format!("{:?}", read("f", "prefix_secret: hush\n", &Overrides::default())).contains("hush"));
     }
 
     #[test]

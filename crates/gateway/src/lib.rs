@@ -33,6 +33,7 @@ mod node;
 mod openai;
 mod reload;
 mod route;
+mod salts;
 mod serve;
 mod sources;
 mod tls;

@@ -26,6 +26,7 @@ mod openai_http;
 mod places;
 mod reload;
 mod retries;
+mod salts;
 mod streaming;
 mod tls;
 mod usage;

@@ -66,6 +66,8 @@ pub struct BackendConfig {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options`.
     pub stream_options: bool,
+    /// Whether it understands `cache_salt`.
+    pub cache_salt: bool,
     /// Where it publishes KV events.
     pub kv_events: String,
     /// Where it repeats them.
@@ -99,7 +101,7 @@ fn is_path(text: &str) -> bool {
 
 /// Text that is not shown.
 #[derive(Clone, Default, PartialEq)]
-struct Secret(String);
+pub(super) struct Secret(pub(super) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,6 +137,7 @@ impl Default for BackendConfig {
             ca_file: String::new(),
             connect_timeout: Duration::from_secs(3),
             stream_options: true,
+            cache_salt: false,
             kv_events: String::new(),
             kv_replay: String::new(),
             batch: true,
@@ -222,6 +225,12 @@ impl Section for BackendConfig {
         keys.millis(key, 10..=60_000, &mut self.connect_timeout);
         let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
         keys.flag(key, &mut self.stream_options);
+        let key = Key::new(
+            "cache_salt",
+            "Whether it understands `cache_salt` in a body, as vLLM and SGLang do: with `prefix_sharing: tenant` its cache is kept \
+             apart too. To one that does not, nothing is said.",
+        );
+        keys.flag(key, &mut self.cache_salt);
         let key = Key::new(
             "batch",
             "Whether requests may be joined on their way to it, where `batching` is enabled.",
@@ -396,6 +405,7 @@ impl BackendConfig {
             ca_file: Some(self.ca_file.clone()).filter(|file| !file.is_empty()),
             connect_timeout: self.connect_timeout,
             ask_usage: self.stream_options,
+            cache_salt: self.cache_salt,
             ask_load: orca::Asked::named(self.orca).unwrap_or_default(),
         }
     }
@@ -496,7 +506,7 @@ impl BackendConfig {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         let secrets = (&self.bearer.0, &self.api_key.0, &self.ca_file, &self.headers);
-        let manners = (self.http2, self.connect_timeout, self.stream_options, self.orca);
+        let manners = (self.http2, self.connect_timeout, self.stream_options, self.cache_salt, self.orca);
         (self.connect_to, secrets, manners).hash(&mut hasher);
         format!("{}#{:x}", self.url, hasher.finish())
     }
