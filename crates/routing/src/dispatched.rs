@@ -104,7 +104,7 @@ impl Dispatched {
     pub fn first_token(&mut self, now: Instant) {
         if !self.started {
             let ttft = (now - self.at).as_secs_f32();
-            self.backend.outlier.wrote(now);
+            self.backend.load.wrote(now);
             self.backend.answered(now, ttft);
             self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
             let elapsed = ttft - self.backend.round_trip();
@@ -116,7 +116,7 @@ impl Dispatched {
 
     /// A piece of a stream with a token came.
     pub fn token(&self, now: Instant) {
-        self.backend.outlier.wrote(now);
+        self.backend.load.wrote(now);
     }
 
     /// The prompt is done, but when it was is not known: a plain answer came.

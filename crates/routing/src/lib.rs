@@ -40,7 +40,7 @@ mod tally;
 pub use backend::Backend;
 pub use candidates::{Candidates, RequestShape};
 pub use config::Config;
-pub use cost::{Conditions, Cost};
+pub use cost::{Conditions, Cost, Slo, Tier};
 pub use dispatched::{Dispatched, Verdict};
 pub use domain::{Domain, DomainConfig, DomainState, domain_names};
 pub use explanation::{Expected, Explanation};
