@@ -198,6 +198,11 @@ fn view(backend: &Backend, now: Instant) -> Value {
         "drained": backend.is_drained(),
         "failures_in_a_row": backend.outlier.failures(),
         "found_dead_by_probes": backend.outlier.is_dead(now),
+        "found_slow": backend.outlier.is_slow(),
+        "beside_peers": {
+            "ttft": backend.beside_peers().ttft,
+            "itl": backend.beside_peers().itl,
+        },
         "round_trip_ms": millis(backend.round_trip()),
         "report_age_ms": backend.report_age(now).map(millis),
         "others": backend.report_age(now).map(|_| {

@@ -9,7 +9,7 @@ use std::thread;
 use plimsoll_engines::grpc::Loads;
 use plimsoll_engines::{grpc, openai};
 use plimsoll_fleet::{List, Metrics, Watched, Way, watch};
-use plimsoll_pipeline::Snapshot;
+use plimsoll_pipeline::{Snapshot, look_for_slow};
 use plimsoll_routing::Backend;
 use tokio::sync::oneshot;
 
@@ -27,10 +27,12 @@ pub(crate) fn start(house: &Arc<House>) -> oneshot::Sender<()> {
             Err(error) => return tracing::error!(%error, "nobody watches the fleet"),
         };
         let (clock, seed) = (Arc::clone(&house.clock), RandomState::new().build_hasher().finish());
+        let slow = look_for_slow(Arc::clone(&house.shared), Arc::clone(&clock));
         let list = Fleet { house, seen: None, elsewhere: HashMap::new() };
         tokio::task::LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 () = watch(list, clock, seed) => {}
+                () = slow => {}
                 _ = over => {}
             }
         });

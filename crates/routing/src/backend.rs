@@ -10,6 +10,7 @@ use crate::affinity::{Cache, Index};
 use crate::aged::{Aged, kept};
 use crate::cost::Marginal;
 use crate::domain::{Domain, Domains};
+use crate::gray::{BesidePeers, Gray};
 use crate::load::Share;
 use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
@@ -85,6 +86,8 @@ pub struct Backend {
     pub(crate) metrics: BackendMetrics,
     /// The domains that it is in, the widest first.
     pub domains: Arc<[Arc<Domain>]>,
+    /// What it is judged by beside its peers.
+    pub(crate) gray: Gray,
 }
 
 /// Bytes of what a pick reads.
@@ -127,6 +130,7 @@ impl Backend {
             others: Others::default(),
             outlier: Outlier::default(),
             domains,
+            gray: Gray::default(),
             standing: Standing {
                 taken_out: AtomicBool::new(false),
                 drained: AtomicBool::new(false),
@@ -408,6 +412,31 @@ impl Backend {
         news
     }
 
+    /// How slow it was beside its peers when that was last looked at.
+    #[must_use]
+    pub fn beside_peers(&self) -> BesidePeers {
+        self.gray.beside()
+    }
+
+    /// It was found slow beside its peers. True if that takes it out of service.
+    pub(crate) fn slows(&self, now: Instant, config: &Config) -> bool {
+        let news = self.outlier.slows(now, config);
+        if news {
+            self.metrics.ejections.increment(1);
+            self.metrics.slow_ejections.increment(1);
+        }
+        news
+    }
+
+    /// It is slow no longer. True if it was.
+    pub(crate) fn recovers(&self, now: Instant) -> bool {
+        let was_slow = self.outlier.is_slow();
+        if self.outlier.recovers() {
+            self.is_back(now);
+        }
+        was_slow
+    }
+
     /// It has left the fleet: its gauges say nothing from now on, for a metric cannot be taken back.
     pub fn retire(&self) {
         self.metrics.retire();
@@ -422,6 +451,7 @@ impl Backend {
         };
         let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
+        self.metrics.observe_peers(self.beside_peers());
         self.metrics.observe_line(self.load.context(), self.line_tokens(config).map(f64::from));
         if let Some(age) = self.report_age(now) {
             self.metrics.report_age.set(f64::from(age));

@@ -17,6 +17,8 @@ pub struct Config {
     pub max_ejection: Duration,
     /// Share of recent requests that must fail to take a backend out of service.
     pub failure_share: f64,
+    /// How many times as slow as its peers a backend must be to be taken out; 0 means that none is.
+    pub slow_ratio: f64,
     /// Over how long a backend that comes or comes back is let in.
     pub slow_start: Duration,
     /// Share of a pool that must be in service; below it, ejections are ignored.
@@ -58,6 +60,7 @@ impl Default for Config {
             base_ejection: Duration::from_secs(1),
             max_ejection: Duration::from_secs(5),
             failure_share: 0.5,
+            slow_ratio: 5.0,
             slow_start: Duration::from_secs(10),
             panic_threshold: 0.5,
             line_prompt_tokens: 0,
@@ -91,6 +94,16 @@ impl Section for Config {
              means that only failures in a row do.",
         );
         keys.decimal(key, 0.05..=1.0, &mut self.failure_share);
+        let key = Key::new(
+            "slow_ratio",
+            "A backend that takes so many times as long as the median of its peers, for first tokens or for further ones and \
+             beside what was predicted of each, gets one request in a while until it is half as slow. Peers are the backends of a model \
+             with the same `accelerator`, three at least. 0 means that nobody is taken out for that.",
+        );
+        keys.decimal(key, 0.0..=1_000.0, &mut self.slow_ratio);
+        if self.slow_ratio != 0.0 && self.slow_ratio < 2.0 {
+            keys.wrong("slow_ratio", format!("{} is neither 0 nor 2 and more", self.slow_ratio));
+        }
         let key = Key::new(
             "slow_start_ms",
             "Over how long a backend that comes, or comes back into service, is let in: what a request costs there counts ten \

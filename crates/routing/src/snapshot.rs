@@ -6,12 +6,13 @@ use plimsoll_types::{BackendSpec, Instant};
 
 use crate::affinity::Index;
 use crate::domain::{Domain, DomainState, Domains};
+use crate::gray;
 use crate::load::Share;
 use crate::places::Places;
 use crate::policy::{self, Policy};
 use crate::ring::Ring;
 use crate::tally::Tally;
-use crate::{Allowed, Backend, Conditions, Config, Learned, Pace, RequestShape, Service};
+use crate::{Allowed, Backend, Conditions, Config, Found, Learned, Pace, RequestShape, Service};
 
 /// Backends that can stand in for each other: those that serve one model.
 pub struct Pool {
@@ -227,6 +228,13 @@ impl Fleet {
                 pool.spread(fallen, (now, &self.config));
             }
         }
+    }
+
+    /// Looks which backends have become slow beside their peers, or are so no longer, and takes them out of service but for
+    /// one request in a while, or in again. To be called every few seconds.
+    pub fn look_for_slow(&self, now: Instant) -> Vec<Found> {
+        let pools: Vec<&Arc<Pool>> = self.pools.values().collect();
+        gray::look(&pools, (now, &self.config))
     }
 
     /// Takes a domain out of service, or in again; what runs there ends. False if there is none of that name.

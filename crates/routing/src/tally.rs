@@ -78,10 +78,9 @@ impl Tally {
             (cost.tier, cost.total())
         };
         // Whom a tier rules out is no alternative, however cheap.
-        let (best, least) =
-            (0..candidates.len())
-                .map(cost)
-                .fold((Tier::Full, f32::INFINITY), |least, cost| if cost < least { cost } else { least });
+        let (best, least) = (0..candidates.len())
+            .map(cost)
+            .fold((Tier::Full, f32::INFINITY), |least, cost| if cost < least { cost } else { least });
         let (tier, picked) = cost(picked);
         if tier == best {
             self.regret.record(f64::from(picked - least));

@@ -339,6 +339,19 @@ pub const EJECTIONS: Metric = Metric::counter_of(
     &["backend"],
     "Times that a backend was taken out of service: it failed in a row, with its domain, or a probe found it dead.",
 );
+/// Times that a backend was taken out for being slow.
+pub const SLOW_EJECTIONS: Metric = Metric::counter_of(
+    "plimsoll_slow_ejections_total",
+    &["backend"],
+    "Times that a backend was taken out of service because it was slow beside its peers; part of \
+     `plimsoll_ejections_total`.",
+);
+/// How slow a backend is beside its peers.
+pub const BACKEND_BESIDE_PEERS: Metric = Metric::gauge_of(
+    "plimsoll_backend_beside_peers_ratio",
+    &["backend", "of"],
+    "How many times as long as in the median of its peers something takes (ttft, itl), beside what was predicted of each.",
+);
 /// Probes.
 pub const PROBES: Metric = Metric::counter_of(
     "plimsoll_probes_total",
@@ -507,6 +520,8 @@ pub const ALL: &[Metric] = &[
     DOMAIN_IN_SERVICE,
     DOMAIN_EJECTIONS,
     EJECTIONS,
+    SLOW_EJECTIONS,
+    BACKEND_BESIDE_PEERS,
     PROBES,
     POLLS,
     LOAD_REPORTS,
