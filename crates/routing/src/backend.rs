@@ -4,7 +4,7 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Blocks, Instant};
+use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
 
 use crate::affinity::{Cache, Index};
 use crate::aged::{Aged, kept};
@@ -171,17 +171,23 @@ impl Backend {
     /// in the mean.
     pub(crate) fn others_seconds(&self, now: Instant, (pace, prompt): (f32, f32)) -> f32 {
         match self.others.unread(now) {
+            Some((0.0, _)) => 0.0,
             // It has read for as long as the report is old.
             Some((tokens, age)) => (self.speed.prefill(tokens as u32, 0) * pace - age).max(0.0),
             None => self.others.waiting_seconds(now, prompt * pace),
         }
     }
 
-    /// It has a prompt cached that begins with `blocks` and that was not sent there from here: where somebody tells.
-    pub fn holds(&self, blocks: &Blocks, now: Instant) {
+    /// Another gateway has sent it a prompt that begins with `blocks`.
+    pub fn holds(&self, blocks: &[u64], now: Instant) {
         if let Some(cache) = &self.cache {
-            cache.insert(blocks.hashes(), now);
+            cache.insert(blocks, now);
         }
+    }
+
+    /// Other gateways have sent it so many prompt tokens that are still to be read.
+    pub fn is_to_read(&self, tokens: u64, now: Instant) {
+        self.others.have_unread(now, tokens);
     }
 
     /// Whether what it reads takes the place of something else in its cache.

@@ -67,7 +67,11 @@ impl Dispatched {
         let expected_ttft = Cost::of(backend, request, cached, conditions).ttft();
         let share = backend.share(request, cached);
         if let Some(cache) = &backend.cache {
-            cache.insert(request.blocks.hashes(), request.now);
+            let blocks = request.blocks.hashes();
+            cache.insert(blocks, request.now);
+            if !blocks.is_empty() {
+                pool.journal.sent(backend.slot, blocks, request.now);
+            }
             pool.prefix_tokens.increment(u64::from(cached));
         }
         backend.begins(request.now);

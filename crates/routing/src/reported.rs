@@ -58,7 +58,7 @@ impl Others {
     /// A report came, while `own` requests of this gateway were in flight there, with so many tokens to be read.
     pub(crate) fn reported(&self, now: Instant, report: &Report, (own, own_tokens): (u32, u64)) {
         if let Some(unread) = report.unread_tokens {
-            self.unread.update(now, |_| unread.saturating_sub(own_tokens) as f32);
+            self.have_unread(now, unread.saturating_sub(own_tokens));
         }
         // Own requests are taken to be those that run, as far as it is said how many do: what is not said stays as it was.
         // Reports that come with answers say as a rule how many wait and not how many run: those that ran a moment ago do.
@@ -91,6 +91,11 @@ impl Others {
         self.ran.read(now).filter(|(_, age)| *age < FRESH_SECONDS).map_or(0, |(ran, _)| ran as u32)
     }
 
+    /// Others have sent it so many tokens that are to be read: they or the engine say so.
+    pub(crate) fn have_unread(&self, now: Instant, tokens: u64) {
+        self.unread.update(now, |_| tokens as f32);
+    }
+
     /// Seconds until the prompts of others that waited there have been read, each of which takes `prompt` seconds: those
     /// that it had to wait since are over.
     pub(crate) fn waiting_seconds(&self, now: Instant, prompt: f32) -> f32 {
@@ -98,9 +103,11 @@ impl Others {
     }
 
     /// Tokens of others that were to be read when it was last said, and how many seconds ago that was; nothing if it is
-    /// not said.
+    /// not said, or by now something newer is known of those that wait.
     pub(crate) fn unread(&self, now: Instant) -> Option<(f32, f32)> {
-        self.unread.read(now)
+        let (tokens, age) = self.unread.read(now)?;
+        let newer = age > FRESH_SECONDS && self.waiting.read(now).is_some_and(|(_, newer)| newer < age);
+        (!newer).then_some((tokens, age))
     }
 
     /// The share of its requests that others send, in the mean of many reports; nothing where reports have ended.
