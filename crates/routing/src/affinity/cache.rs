@@ -84,24 +84,11 @@ impl Cache {
         let blocks = ring.owed as usize;
         ring.owed -= blocks as f32;
         drop(ring);
-        self.evict_blocks(blocks);
-    }
-
-    fn evict_blocks(&self, blocks: usize) {
         for _ in 0..blocks {
             if !self.evict_one(&mut locked(&self.ring)) {
                 break;
             }
         }
-    }
-
-    /// It has room for so many blocks.
-    pub fn resize(&self, blocks: usize) {
-        let mut ring = locked(&self.ring);
-        ring.room = blocks;
-        let surplus = ring.hashes.len().saturating_sub(blocks);
-        drop(ring);
-        self.evict_blocks(surplus);
     }
 
     /// Whether what comes takes the place of something else.
