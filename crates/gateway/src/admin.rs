@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use plimsoll_routing::{Backend, Conditions, Domain, RequestShape, Service};
+use plimsoll_routing::{Backend, Commitment, Conditions, Domain, RequestShape, Service};
 use plimsoll_telemetry::Exporter;
 use plimsoll_types::Instant;
 use serde_json::{Value, json};
@@ -174,14 +174,30 @@ impl Admin {
             })
         };
         let domains: Vec<Value> = snapshot.fleet.domains().map(domain).collect();
+        let commitments: Vec<Value> = snapshot.fleet.commitments().map(|known| burn_down(known)).collect();
         json!({
             "policy": snapshot.fleet.config.policy,
             "in_flight": self.house.shared.in_flight(),
             "draining": self.house.is_leaving(),
             "domains": domains,
+            "commitments": commitments,
             "backends": backends,
         })
     }
+}
+
+/// What is used of a commitment, and what is left of it.
+fn burn_down(commitment: &Commitment) -> Value {
+    let (size, used) = commitment.size_and_used();
+    json!({
+        "name": commitment.name,
+        "unit": commitment.unit(),
+        "size": size,
+        "used": used,
+        "left": (size - used).max(0.0),
+        "ends_at": commitment.ends_at(),
+        "in_force": commitment.is_in_force(),
+    })
 }
 
 fn view(backend: &Backend, now: Instant) -> Value {

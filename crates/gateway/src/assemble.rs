@@ -139,7 +139,7 @@ fn settings(
 
 /// The origin of the clock as time since 1970: answers of the embedded fleet say when they were made.
 #[expect(clippy::disallowed_methods, reason = "the wall clock is what is asked for")]
-fn epoch(clock: &dyn Clock) -> Duration {
+pub(crate) fn epoch(clock: &dyn Clock) -> Duration {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     wall.saturating_sub(clock.now() - Instant::ORIGIN)
 }

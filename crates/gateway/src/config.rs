@@ -243,6 +243,15 @@ impl Config {
             keys.wrong("prefix_sharing", why.into());
         }
         check_names(&self.backends, keys);
+        for backend in self.backends.iter().filter(|backend| !backend.commitment.is_empty()) {
+            if !self.routing.commitments.iter().any(|known| known.name == backend.commitment) {
+                let (name, commitment) = (&backend.name, &backend.commitment);
+                keys.wrong(
+                    "backends",
+                    format!("{name:?} is paid by {commitment:?}, which routing.commitments lacks"),
+                );
+            }
+        }
         self.check_domains(keys);
     }
 
@@ -371,6 +380,30 @@ mod tests {
             ]
         );
         assert!(!format!("{:?}", read("f", "prefix_secret: hush\n", &Overrides::default())).contains("hush"));
+    }
+
+    #[test]
+    fn a_commitment_has_a_size_and_backends_that_have_prices() {
+        let of = |commitments: &str, backend: &str| {
+            let routing = format!("routing: {{commitments: [{commitments}]}}\n");
+            problems(&format!("{routing}backends: [{{name: a, url: \"http://h\", {backend}}}]\n")).join("\n")
+        };
+        let priced = "commitment: ptu, million_answer_dollars: 4";
+        assert_eq!(of("{name: ptu, tokens: 5, until: 2026-12-31}", priced), "");
+        for (commitments, backend, why) in [
+            ("{name: ptu}", priced, "dollars: is how much it is: give dollars or tokens, one of them"),
+            ("{name: ptu, dollars: 1, until: 31.12.2026}", priced, "is not a day, such as 2026-12-31"),
+            ("{name: ptu, dollars: 1, from: 2026-12-31, until: 2026-01-01}", priced, "until: is before from"),
+            ("{name: ptu, dollars: 1}, {name: ptu, dollars: 1}", priced, "two are named \"ptu\""),
+            (
+                "{name: other, dollars: 1}",
+                priced,
+                "\"a\" is paid by \"ptu\", which routing.commitments lacks",
+            ),
+            ("{name: ptu, dollars: 1}", "commitment: ptu", "commitment: needs prices"),
+        ] {
+            assert!(of(commitments, backend).contains(why), "{}", of(commitments, backend));
+        }
     }
 
     #[test]

@@ -24,12 +24,12 @@ mod pipeline;
 mod retry;
 mod room;
 mod shared;
-mod slow;
 mod sweeper;
 mod token_stream;
+mod upkeep;
 
 pub use config::Config;
 pub use pipeline::{MakeEngine, Pipeline, Response};
 pub use shared::{Shared, Snapshot};
-pub use slow::look_for_slow;
 pub use token_stream::{Flow, TokenStream};
+pub use upkeep::keep_up;

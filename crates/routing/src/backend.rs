@@ -4,11 +4,12 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
+use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant, Prices};
 
 use crate::affinity::{Cache, Index};
 use crate::aged::{Aged, kept};
-use crate::cost::Marginal;
+use crate::commitment::Commitment;
+use crate::cost::Marginals;
 use crate::domain::{Domain, Domains};
 use crate::gray::{BesidePeers, Gray};
 use crate::load::Share;
@@ -74,7 +75,7 @@ pub struct Backend {
     /// How long it is predicted to take.
     pub(crate) speed: Speed,
     /// What using it costs.
-    pub(crate) marginal: Marginal,
+    pub(crate) marginal: Marginals,
     /// Requests that it may have at a time.
     most: u32,
     /// Tokens that its memory holds.
@@ -86,6 +87,8 @@ pub struct Backend {
     pub(crate) metrics: BackendMetrics,
     /// The domains that it is in, the widest first.
     pub domains: Arc<[Arc<Domain>]>,
+    /// What pays for it, as long as something of that is left.
+    pub(crate) commitment: Option<Arc<Commitment>>,
     /// What it is judged by beside its peers.
     pub(crate) gray: Gray,
 }
@@ -116,9 +119,9 @@ impl Backend {
         Self {
             slot,
             cache: index.and_then(|index| index.join(slot, blocks as usize)),
-            metrics: BackendMetrics::new(&spec.name, &spec.prices).unreported(),
+            metrics: BackendMetrics::new(&spec).unreported(),
             speed: spec.step_time.as_ref().map_or(Speed::UNKNOWN, Speed::of),
-            marginal: Marginal::of(&spec.prices),
+            marginal: Marginals::of(&spec.prices),
             most: spec.max_in_flight,
             kv_tokens: spec.kv_tokens,
             spec,
@@ -130,6 +133,7 @@ impl Backend {
             others: Others::default(),
             outlier: Outlier::default(),
             domains,
+            commitment: None,
             gray: Gray::default(),
             standing: Standing {
                 taken_out: AtomicBool::new(false),
@@ -268,12 +272,29 @@ impl Backend {
 
     /// A request that read `share` of its prompt and wrote so many tokens has ended: what that was worth.
     pub(crate) fn spent(&self, prompt_tokens: u32, share: Share, tokens: u32) {
-        let Some(worth) = &self.metrics.worth else { return };
+        if self.metrics.worth.is_none() && self.commitment.is_none() {
+            return;
+        }
         let (prices, decoding) = (&self.spec.prices, self.load.decoding().max(1) as f32);
         let token = self.speed.decode(decoding, self.load.context() as f32) / decoding;
         let seconds = share.nanos as f64 * 1e-9 + f64::from(tokens) * f64::from(token);
         let dollars = prices.second() * seconds + prices.tokens(prompt_tokens, tokens);
-        worth.increment((dollars * 1e6).round() as u64);
+        let committed = self.commitment.as_ref().filter(|commitment| commitment.is_in_force());
+        let worth = committed.and(self.metrics.worth_committed.as_ref()).or(self.metrics.worth.as_ref());
+        if let Some(worth) = worth {
+            worth.increment((dollars * 1e6).round() as u64);
+        }
+        if let Some(commitment) = &self.commitment {
+            commitment.spend(dollars, u64::from(prompt_tokens) + u64::from(tokens));
+        }
+    }
+
+    /// Looks whether something is left of what pays for it.
+    pub(crate) fn look_at_commitment(&self) {
+        if let Some(commitment) = &self.commitment {
+            let paid = Prices::default();
+            self.marginal.set(if commitment.is_in_force() { &paid } else { &self.spec.prices });
+        }
     }
 
     /// What `request` adds to its load if `cached` tokens of the prompt are there.

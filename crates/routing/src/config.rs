@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use plimsoll_types::{Key, Keys, Section};
 
-use crate::{DomainConfig, Slo, policy};
+use crate::{CommitmentConfig, DomainConfig, Slo, policy};
 
 /// How backends are chosen and when they are taken out of service.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub domain_threshold: f64,
     /// Clouds, regions, zones and racks of which something is said.
     pub domains: Vec<DomainConfig>,
+    /// What is paid for anyway.
+    pub commitments: Vec<CommitmentConfig>,
     /// Seconds that a dollar is worth when backends with prices are compared.
     pub seconds_per_dollar: f64,
     /// Within what time a first token is promised; zero where nothing is.
@@ -67,6 +69,7 @@ impl Default for Config {
             line_kv_share: 0.95,
             domain_threshold: 0.5,
             domains: Vec::new(),
+            commitments: Vec::new(),
             prefix_blocks: 1 << 20,
             seconds_per_dollar: 20.0,
             slo_ttft: Duration::ZERO,
@@ -124,6 +127,16 @@ impl Section for Config {
         keys.decimal(key, 0.1..=1.0, &mut self.domain_threshold);
         let key = Key::new("domains", "Clouds, regions, zones and racks of which something is to be said.");
         keys.list(key, &mut self.domains);
+        let key = Key::new(
+            "commitments",
+            "What is paid for whether it is used or not: using it costs nothing more until nothing of it is left.",
+        );
+        keys.list(key, &mut self.commitments);
+        for (index, commitment) in self.commitments.iter().enumerate() {
+            if self.commitments[..index].iter().any(|other| other.name == commitment.name) {
+                keys.wrong("commitments", format!("two are named {:?}", commitment.name));
+            }
+        }
         let key = Key::new(
             "line_prompt_tokens",
             "The line of a backend: prompt tokens that it may have got and not read yet. At the line requests wait here, for \

@@ -140,7 +140,9 @@ impl Dispatched {
         if let Some((predicted, elapsed)) = writing.took(predicted) {
             self.backend.gray.wrote(predicted, elapsed);
         }
-        self.backend.spent(self.prompt_tokens, self.share, usage.completion);
+        // What it says is what is paid for.
+        let prompt = if usage.prompt > 0 { usage.prompt } else { self.prompt_tokens };
+        self.backend.spent(prompt, self.share, usage.completion);
         self.pool.learned.wrote(now, usage.completion);
         if let Some(known) = self.known_at_home
             && usage.prompt > 0

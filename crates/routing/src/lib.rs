@@ -16,6 +16,7 @@ pub mod affinity;
 mod aged;
 mod backend;
 mod candidates;
+mod commitment;
 mod config;
 mod cost;
 mod dispatched;
@@ -41,6 +42,7 @@ mod tally;
 
 pub use backend::Backend;
 pub use candidates::{Candidates, RequestShape};
+pub use commitment::{Commitment, CommitmentConfig};
 pub use config::Config;
 pub use cost::{Conditions, Cost, Slo, Tier};
 pub use dispatched::{Dispatched, Verdict};

@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 
 use plimsoll_telemetry::{Counter, Gauge, catalog};
-use plimsoll_types::Prices;
+use plimsoll_types::BackendSpec;
 
 use crate::BesidePeers;
 
@@ -19,6 +19,8 @@ pub(crate) struct BackendMetrics {
     pub(crate) cancelled: Counter,
     /// Where money counts.
     pub(crate) worth: Option<Counter>,
+    /// Where a commitment pays as long as something of it is left.
+    pub(crate) worth_committed: Option<Counter>,
     in_flight: Gauge,
     queued_tokens: Gauge,
     expected_ttft: Gauge,
@@ -34,7 +36,9 @@ pub(crate) struct BackendMetrics {
 }
 
 impl BackendMetrics {
-    pub(crate) fn new(backend: &str, prices: &Prices) -> Self {
+    pub(crate) fn new(spec: &BackendSpec) -> Self {
+        let (backend, prices) = (spec.name.as_str(), &spec.prices);
+        let worth = |paid| catalog::BACKEND_WORTH.counter(&[backend, paid]);
         let attempts = |outcome| catalog::ATTEMPTS.counter(&[backend, outcome]);
         Self {
             ejections: catalog::EJECTIONS.counter(&[backend]),
@@ -46,7 +50,8 @@ impl BackendMetrics {
             timeout: attempts("timeout"),
             pushback: attempts("pushback"),
             cancelled: attempts("cancelled"),
-            worth: prices.label().map(|paid| catalog::BACKEND_WORTH.counter(&[backend, paid])),
+            worth: prices.label().map(worth),
+            worth_committed: spec.commitment.as_ref().map(|_| worth("committed")),
             in_flight: catalog::BACKEND_IN_FLIGHT.gauge(&[backend]),
             queued_tokens: catalog::BACKEND_QUEUED_TOKENS.gauge(&[backend]),
             expected_ttft: catalog::BACKEND_EXPECTED_TTFT.gauge(&[backend]),

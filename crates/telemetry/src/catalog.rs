@@ -277,6 +277,13 @@ pub const PREFIX_TOKENS: Metric = Metric::counter_of(
     &["model"],
     "Prompt tokens that the picked backend was expected to have cached (estimated).",
 );
+/// Blocks that nobody could remember.
+pub const PREFIX_REFUSED: Metric = Metric::counter_of(
+    "plimsoll_prefix_refused_blocks_total",
+    &[],
+    "Blocks of prompts that were not remembered, since `routing.prefix_blocks` was reached: if this grows, that is too small for \
+     the fleet.",
+);
 /// Whether picks follow caches.
 pub const PREFIX_PICKS: Metric = Metric::counter_of(
     "plimsoll_prefix_picks_total",
@@ -314,6 +321,24 @@ pub const BACKEND_WORTH: Metric = Metric::counter_of(
     &["backend", "paid"],
     "What requests took of a backend, at its prices, in millionths of a US dollar: of hours that are committed, of hours on \
      demand, or by tokens.",
+);
+/// What was used of a commitment.
+pub const COMMITMENT_USED: Metric = Metric::gauge_of(
+    "plimsoll_commitment_used",
+    &["commitment", "unit"],
+    "What has been used of a commitment, in dollars or tokens, as far as this gateway knows.",
+);
+/// What is left of a commitment.
+pub const COMMITMENT_LEFT: Metric = Metric::gauge_of(
+    "plimsoll_commitment_left",
+    &["commitment", "unit"],
+    "What is left of a commitment, in dollars or tokens.",
+);
+/// When a commitment ends.
+pub const COMMITMENT_END: Metric = Metric::gauge_of(
+    "plimsoll_commitment_end_timestamp_seconds",
+    &["commitment"],
+    "When a commitment ends, in seconds since 1970; no sample where it has no end.",
 );
 /// Requests at all backends of a domain.
 pub const DOMAIN_IN_FLIGHT: Metric = Metric::gauge_of(
@@ -522,12 +547,16 @@ pub const ALL: &[Metric] = &[
     BATCH_WAIT,
     BATCHES_UNDONE,
     PREFIX_TOKENS,
+    PREFIX_REFUSED,
     PREFIX_PICKS,
     SPILLOVERS,
     PICK_REGRET,
     TTFT_PREDICTION,
     BACKEND_HEALTHY,
     BACKEND_WORTH,
+    COMMITMENT_USED,
+    COMMITMENT_LEFT,
+    COMMITMENT_END,
     DOMAIN_IN_FLIGHT,
     DOMAIN_IN_SERVICE,
     DOMAIN_EJECTIONS,

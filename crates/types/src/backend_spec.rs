@@ -25,6 +25,8 @@ pub struct BackendSpec {
     pub round_trip: Option<Duration>,
     /// What using it costs.
     pub prices: Prices,
+    /// The name of the commitment that pays for it, as long as something of that is left.
+    pub commitment: Option<String>,
     /// Requests that it may work on at a time.
     pub max_in_flight: u32,
     /// How much it is wanted beside others, up to 1; `None` as much as any.

@@ -68,6 +68,7 @@ impl Member {
             max_in_flight: 2 * SEQUENCES,
             alone: false,
             weight: None,
+            commitment: None,
         }
     }
 

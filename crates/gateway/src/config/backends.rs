@@ -46,6 +46,8 @@ pub struct BackendConfig {
     pub gpu_hour_dollars: f64,
     /// Whether it is paid for anyway.
     pub committed: bool,
+    /// The commitment that pays for it.
+    pub commitment: String,
     /// What a million prompt tokens cost.
     pub million_prompt_dollars: f64,
     /// What a million tokens of answers cost.
@@ -127,6 +129,7 @@ impl Default for BackendConfig {
             round_trip_ms: 0.0,
             gpu_hour_dollars: 0.0,
             committed: false,
+            commitment: String::new(),
             million_prompt_dollars: 0.0,
             million_answer_dollars: 0.0,
             max_in_flight: 1_024,
@@ -206,6 +209,12 @@ impl Section for BackendConfig {
         let key =
             Key::new("committed", "Whether it is paid for anyway, so that using it costs nothing more.");
         keys.flag(key, &mut self.committed);
+        let key = Key::new(
+            "commitment",
+            "The name of the commitment (`routing.commitments`) that pays for it: as long as something of that is left, using it \
+             costs nothing more, and then what its prices say.",
+        );
+        keys.text(key, &mut self.commitment);
         let key = Key::new(
             "million_prompt_dollars",
             "What a million tokens of prompts cost, at an endpoint that is paid by tokens.",
@@ -304,6 +313,12 @@ impl BackendConfig {
                 "gpu_hour_dollars",
                 "is given beside prices of tokens: it is paid one way or the other".into(),
             );
+        }
+        let has_prices =
+            self.gpu_hour_dollars + self.million_prompt_dollars + self.million_answer_dollars > 0.0;
+        if !self.commitment.is_empty() && (self.committed || !has_prices) {
+            let why = "needs prices, for when nothing of it is left, and no `committed`, which has no end";
+            keys.wrong("commitment", why.into());
         }
         if let Some(wrong) = self.wrong_service() {
             keys.wrong(wrong.0, wrong.1.into());
@@ -470,6 +485,7 @@ impl BackendConfig {
                 .map(|name| ServedModel { name: name.clone(), alias: alias(name) })
                 .collect(),
             max_in_flight: u32::try_from(self.max_in_flight).unwrap_or(u32::MAX),
+            commitment: Some(self.commitment.clone()).filter(|name| !name.is_empty()),
             weight: (self.weight < 1.0).then_some(self.weight as f32),
             alone: !self.batch,
             identity: self.identity(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plimsoll_engines::Engine;
 use plimsoll_engines::simulated::members;
-use plimsoll_pipeline::{Pipeline, Shared, Snapshot, look_for_slow};
+use plimsoll_pipeline::{Pipeline, Shared, Snapshot, keep_up};
 use plimsoll_routing::{Backend, Fleet};
 use plimsoll_types::{BackendSpec, Clock, Instant, Locality, Prices, ServedModel};
 
@@ -123,7 +123,7 @@ impl World<'_> {
             .map(|(spec, station)| BackendSpec { round_trip: Some(2 * station.way(index)), ..spec });
         let fleet = Fleet::new(told.collect(), routing, None);
         let shared = Shared::new(Snapshot::new(fleet, config));
-        tokio::task::spawn_local(look_for_slow(Arc::clone(&shared), Arc::new(clock.clone())));
+        tokio::task::spawn_local(keep_up(Arc::clone(&shared), Arc::new(clock.clone()), Duration::ZERO));
         if !self.scenario.reports.is_zero() {
             let caches = self.scenario.tell_caches.then(|| Rc::clone(requests));
             let every = (self.scenario.reports, clock.clone());
@@ -167,6 +167,7 @@ impl World<'_> {
             },
             alone: false,
             weight: None,
+            commitment: None,
         }
     }
 
