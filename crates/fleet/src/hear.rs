@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use plimsoll_engines::orca::{Listen, Said};
-use plimsoll_routing::{Backend, Report};
+use plimsoll_routing::{Backend, Report, Reporting};
 use plimsoll_types::{Clock, Instant};
 
 use crate::load::Table;
@@ -41,6 +41,7 @@ impl Listen for Hearer {
             true => self.backend.reported_at_end(now, &reading.report),
             false => self.backend.reported(now, &reading.report),
         }
+        self.backend.seen.reports(Reporting { engine: reading.engine, by: "answer" });
         self.last.note(now, &reading.report);
     }
 }

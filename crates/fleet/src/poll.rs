@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plimsoll_engines::grpc::Loads;
 use plimsoll_engines::{Failure, grpc, openai};
-use plimsoll_routing::{Backend, Report};
+use plimsoll_routing::{Backend, Report, Reporting};
 use plimsoll_types::Clock;
 use rand::rngs::SmallRng;
 
@@ -75,6 +75,7 @@ impl Poller {
                     }
                     let now = self.clock.now();
                     self.backend.reported(now, &reading.report);
+                    self.backend.seen.reports(Reporting { engine, by: "poll" });
                     polled = Some((now, reading.report));
                 }
             }

@@ -229,6 +229,11 @@ fn view(backend: &Backend, now: Instant) -> Value {
             "itl": backend.beside_peers().itl,
         },
         "round_trip_ms": millis(backend.round_trip()),
+        "last_probe": backend.seen.last_probe().map(|(at, probed)| {
+            json!({"found": probed.outcome, "why": probed.why, "age_ms": millis((now - at).as_secs_f32())})
+        }),
+        "engine": backend.seen.reporting().map(|reporting| reporting.engine),
+        "reported_by": backend.seen.reporting().map(|reporting| reporting.by),
         "report_age_ms": backend.report_age(now).map(millis),
         "others": backend.report_age(now).map(|_| {
             let (waiting, running, kv_used) = backend.others(now);

@@ -31,7 +31,9 @@ async fn a_backend_that_stops_listening_is_out_within_a_second_and_back_after_it
         "{:?}, of which a busy machine may be a part",
         closed.elapsed()
     );
-    assert_eq!(gateway.backend(0).await["found_dead_by_probes"], true);
+    let seen = gateway.backend(0).await;
+    assert_eq!(seen["found_dead_by_probes"], true);
+    assert_eq!(seen["last_probe"]["why"], "the connection was refused");
     let closed_one = [("backend", name.as_str())];
     let attempts = async || gateway.metric("plimsoll_attempts_total", &closed_one).await;
     let mut backends = backends.play(async |call| call.say("hi").await);
@@ -117,7 +119,14 @@ async fn what_an_engine_says_of_its_load_decides_where_the_next_request_goes() {
             assert_eq!(client.answer().await.content(), "hi");
         }
     }
-    assert!(gateway.backend(0).await["report_age_ms"].as_f64().unwrap() < 5_000.0);
+    let seen = gateway.backend(0).await;
+    assert!(seen["report_age_ms"].as_f64().unwrap() < 5_000.0);
+    assert_eq!((&seen["engine"], &seen["reported_by"]), (&json!("vllm"), &json!("poll")));
+    assert_eq!(
+        (&seen["last_probe"]["found"], &seen["last_probe"]["why"]),
+        (&json!("alive"), &json!("it answers"))
+    );
+    assert!(seen["last_probe"]["age_ms"].as_f64().unwrap() < 5_000.0);
     let age = [("backend", backends.names[0].as_str())];
     assert!(gateway.metric("plimsoll_backend_report_age_seconds", &age).await < 5.0);
     assert!(gateway.metric("plimsoll_polls_total", &[age[0], ("outcome", "ok")]).await >= 1.0);
@@ -257,12 +266,18 @@ async fn an_engine_says_over_grpc_how_loaded_it_is_and_one_that_knows_no_health_
     assert_eq!(gateway.backend(0).await["service"], "in_service");
 }
 
+/// Waits until the first backend is watched: what it says before that is heard by nobody.
+async fn is_watched(gateway: &Gateway) {
+    eventually("a probe", async || !gateway.backend(0).await["last_probe"].is_null()).await;
+}
+
 const REPORT: &str = "endpoint-load-metrics: TEXT named_metrics.kv_cache_usage_perc=0.5, named_metrics.num_requests_waiting=3\r\n";
 
 #[tokio::test]
 async fn what_a_backend_says_of_its_load_with_an_answer_is_taken_and_not_shown_to_the_caller() {
     let mut backends = Backends::start(1).await.and("orca: text, metrics: \"\"");
     let gateway = Gateway::configured(&backends, EVERY).await;
+    is_watched(&gateway).await;
     let report = |outcome| [("backend", backends.names[0].clone()), ("outcome", String::from(outcome))];
     let (ok, malformed) = (report("ok"), report("malformed"));
     let counted = async |of: &[(&str, String); 2]| {
@@ -290,12 +305,14 @@ async fn what_a_backend_says_of_its_load_with_an_answer_is_taken_and_not_shown_t
 async fn who_is_not_to_be_asked_is_not_and_is_heard_nevertheless() {
     let mut backends = Backends::start(1).await;
     let gateway = Gateway::configured(&backends, EVERY).await;
+    is_watched(&gateway).await;
     let mut client = gateway.send_chat(json!({})).await;
     let call = backends.next().await;
     assert_eq!(call.field("endpoint-load-metrics-format"), None);
     call.answer(200, REPORT, "{}").await;
     client.answer().await;
-    assert_eq!(gateway.backend(0).await["others"]["waiting"], 3.0);
+    let seen = gateway.backend(0).await;
+    assert_eq!((&seen["others"]["waiting"], &seen["reported_by"]), (&json!(3.0), &json!("answer")));
 }
 
 #[tokio::test]
@@ -308,6 +325,7 @@ async fn a_backend_over_grpc_says_its_load_in_trailers() {
     )
     .await;
     let gateway = before_grpc(engine, "m", "").await;
+    is_watched(&gateway).await;
     let mut client = gateway.send_chat(json!({})).await;
     client.answer().await;
     eventually("its load", async || gateway.backend(0).await["others"]["kv_used"] == 0.5).await;

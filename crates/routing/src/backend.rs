@@ -17,7 +17,7 @@ use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
 use crate::speed::Speed;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Service};
+use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Seen, Service};
 
 /// Tokens that memory holds where nobody said: an 8B model on a GPU of 40 GB.
 const UNKNOWN_KV_TOKENS: u32 = 150_000;
@@ -89,6 +89,8 @@ pub struct Backend {
     pub domains: Arc<[Arc<Domain>]>,
     /// What pays for it, as long as something of that is left.
     pub(crate) commitment: Option<Arc<Commitment>>,
+    /// What whoever watches it has seen last.
+    pub seen: Seen,
     /// What it is judged by beside its peers.
     pub(crate) gray: Gray,
 }
@@ -134,6 +136,7 @@ impl Backend {
             outlier: Outlier::default(),
             domains,
             commitment: None,
+            seen: Seen::default(),
             gray: Gray::default(),
             standing: Standing {
                 taken_out: AtomicBool::new(false),
