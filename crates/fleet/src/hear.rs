@@ -134,11 +134,11 @@ mod tests {
         hear("TEXT named_metrics.num_requests_waiting=3, named_metrics.kv_cache_usage_perc=0.5");
         tokio::time::advance(Duration::from_millis(500)).await;
         let now = clock.now();
-        assert!((backend.report_age(now).unwrap() - 0.5).abs() < 1e-3);
+        assert!((backend.report_age(now).unwrap() - 0.5).abs() < 5e-3);
         assert_eq!(backend.others(now), (3.0, 0.0, 0.5));
         for garbage in ["TEXT nonsense", "TEXT cpu_utilization=0.9", ""] {
             hear(garbage);
         }
-        assert!((backend.report_age(now).unwrap() - 0.5).abs() < 1e-3, "garbage is no report");
+        assert!((backend.report_age(now).unwrap() - 0.5).abs() < 5e-3, "garbage is no report");
     }
 }

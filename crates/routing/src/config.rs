@@ -62,7 +62,7 @@ impl Default for Config {
             base_ejection: Duration::from_secs(1),
             max_ejection: Duration::from_secs(5),
             failure_share: 0.5,
-            slow_ratio: 5.0,
+            slow_ratio: 6.0,
             slow_start: Duration::from_secs(10),
             panic_threshold: 0.5,
             line_prompt_tokens: 0,
