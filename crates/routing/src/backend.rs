@@ -4,18 +4,20 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
+use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant, Prices};
 
 use crate::affinity::{Cache, Index};
 use crate::aged::{Aged, kept};
-use crate::cost::Marginal;
+use crate::commitment::Commitment;
+use crate::cost::Marginals;
 use crate::domain::{Domain, Domains};
+use crate::gray::{BesidePeers, Gray};
 use crate::load::Share;
 use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
 use crate::speed::Speed;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Service};
+use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Seen, Service};
 
 /// Tokens that memory holds where nobody said: an 8B model on a GPU of 40 GB.
 const UNKNOWN_KV_TOKENS: u32 = 150_000;
@@ -71,7 +73,7 @@ pub struct Backend {
     /// How long it is predicted to take.
     pub(crate) speed: Speed,
     /// What using it costs.
-    pub(crate) marginal: Marginal,
+    pub(crate) marginal: Marginals,
     /// Requests that it may have at a time.
     pub(crate) most: u32,
     /// Tokens that its memory holds.
@@ -85,6 +87,12 @@ pub struct Backend {
     pub(crate) metrics: BackendMetrics,
     /// The domains that it is in, the widest first.
     pub domains: Arc<[Arc<Domain>]>,
+    /// What pays for it, as long as something of that is left.
+    pub(crate) commitment: Option<Arc<Commitment>>,
+    /// What whoever watches it has seen last.
+    pub seen: Seen,
+    /// What it is judged by beside its peers.
+    pub(crate) gray: Gray,
 }
 
 /// Bytes of what a pick reads.
@@ -113,9 +121,9 @@ impl Backend {
         Self {
             slot,
             cache: index.and_then(|index| index.join(slot, blocks as usize)),
-            metrics: BackendMetrics::new(&spec.name, &spec.prices).unreported(),
+            metrics: BackendMetrics::new(&spec).unreported(),
             speed: spec.step_time.as_ref().map_or(Speed::UNKNOWN, Speed::of),
-            marginal: Marginal::of(&spec.prices),
+            marginal: Marginals::of(&spec.prices),
             most: spec.max_in_flight,
             kv_tokens: spec.kv_tokens,
             spec,
@@ -127,6 +135,9 @@ impl Backend {
             others: Others::default(),
             outlier: Outlier::default(),
             domains,
+            commitment: None,
+            seen: Seen::default(),
+            gray: Gray::default(),
             standing: Standing {
                 taken_out: AtomicBool::new(false),
                 drained: AtomicBool::new(false),
@@ -155,6 +166,12 @@ impl Backend {
     /// It says how loaded it is.
     pub fn reported(&self, now: Instant, report: &Report) {
         self.others.reported(now, report, (self.load.in_flight(), self.load.queued_tokens()));
+    }
+
+    /// It says so along with the answer to a request that is over there, and is not given back here yet.
+    pub fn reported_at_end(&self, now: Instant, report: &Report) {
+        let own = self.load.in_flight().saturating_sub(1);
+        self.others.reported(now, report, (own, self.load.queued_tokens()));
     }
 
     /// Seconds until it has read what others sent there, at this pace and where one of their prompts takes so many seconds
@@ -258,12 +275,29 @@ impl Backend {
 
     /// A request that read `share` of its prompt and wrote so many tokens has ended: what that was worth.
     pub(crate) fn spent(&self, prompt_tokens: u32, share: Share, tokens: u32) {
-        let Some(worth) = &self.metrics.worth else { return };
+        if self.metrics.worth.is_none() && self.commitment.is_none() {
+            return;
+        }
         let (prices, decoding) = (&self.spec.prices, self.load.decoding().max(1) as f32);
         let token = self.speed.decode(decoding, self.load.context() as f32) / decoding;
         let seconds = share.nanos as f64 * 1e-9 + f64::from(tokens) * f64::from(token);
         let dollars = prices.second() * seconds + prices.tokens(prompt_tokens, tokens);
-        worth.increment((dollars * 1e6).round() as u64);
+        let committed = self.commitment.as_ref().filter(|commitment| commitment.is_in_force());
+        let worth = committed.and(self.metrics.worth_committed.as_ref()).or(self.metrics.worth.as_ref());
+        if let Some(worth) = worth {
+            worth.increment((dollars * 1e6).round() as u64);
+        }
+        if let Some(commitment) = &self.commitment {
+            commitment.spend(dollars, u64::from(prompt_tokens) + u64::from(tokens));
+        }
+    }
+
+    /// Looks whether something is left of what pays for it.
+    pub(crate) fn look_at_commitment(&self) {
+        if let Some(commitment) = &self.commitment {
+            let paid = Prices::default();
+            self.marginal.set(if commitment.is_in_force() { &paid } else { &self.spec.prices });
+        }
     }
 
     /// What `request` adds to its load if `cached` tokens of the prompt are there.
@@ -288,7 +322,8 @@ impl Backend {
             self.standing.taken_out.load(Relaxed) || self.domains.iter().any(|domain| domain.is_drained());
         self.standing.drained.store(drained, Relaxed);
         self.standing.limited.store(self.domains.iter().any(|domain| domain.is_limited()), Relaxed);
-        let weight: f32 = self.domains.iter().map(|domain| domain.weight()).product();
+        let of_domains: f32 = self.domains.iter().map(|domain| domain.weight()).product();
+        let weight = of_domains * self.spec.weight.unwrap_or(1.0);
         self.standing.weight.store(weight.to_bits(), Relaxed);
     }
 
@@ -404,6 +439,31 @@ impl Backend {
         news
     }
 
+    /// How slow it was beside its peers when that was last looked at.
+    #[must_use]
+    pub fn beside_peers(&self) -> BesidePeers {
+        self.gray.beside()
+    }
+
+    /// It was found slow beside its peers. True if that takes it out of service.
+    pub(crate) fn slows(&self, now: Instant, config: &Config) -> bool {
+        let news = self.outlier.slows(now, config);
+        if news {
+            self.metrics.ejections.increment(1);
+            self.metrics.slow_ejections.increment(1);
+        }
+        news
+    }
+
+    /// It is slow no longer. True if it was.
+    pub(crate) fn recovers(&self, now: Instant) -> bool {
+        let was_slow = self.outlier.is_slow();
+        if self.outlier.recovers() {
+            self.is_back(now);
+        }
+        was_slow
+    }
+
     /// It has left the fleet: its gauges say nothing from now on, for a metric cannot be taken back.
     pub fn retire(&self) {
         self.metrics.retire();
@@ -418,6 +478,7 @@ impl Backend {
         };
         let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
+        self.metrics.observe_peers(self.beside_peers());
         let share = if config.line_kv_share > 0.0 { config.line_kv_share as f32 } else { f32::INFINITY };
         self.metrics.observe_line(self.load.context(), self.line_tokens(share).map(f64::from));
         if let Some(age) = self.report_age(now) {

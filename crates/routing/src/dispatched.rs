@@ -118,6 +118,7 @@ impl Dispatched {
             self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
             let elapsed = ttft - self.backend.round_trip();
             self.backend.pace.measured(now, self.in_the_way, elapsed);
+            self.backend.gray.answered(self.in_the_way, elapsed);
             self.pool.pace.measured(now, self.in_the_way, elapsed);
         }
         self.start();
@@ -141,7 +142,12 @@ impl Dispatched {
         let predicted = self.backend.predicted_token(now);
         writing.teach(&self.backend.writing, now, predicted);
         writing.teach(&self.pool.writing, now, predicted);
-        self.backend.spent(self.prompt_tokens, self.share, usage.completion);
+        if let Some((predicted, elapsed)) = writing.took(predicted) {
+            self.backend.gray.wrote(predicted, elapsed);
+        }
+        // What it says is what is paid for.
+        let prompt = if usage.prompt > 0 { usage.prompt } else { self.prompt_tokens };
+        self.backend.spent(prompt, self.share, usage.completion);
         self.pool.learned.wrote(now, usage.completion);
         if let Some(known) = self.known_at_home
             && usage.prompt > 0
@@ -169,7 +175,7 @@ impl Dispatched {
         counter.increment(1);
         match verdict {
             Verdict::Ok | Verdict::Refused => {
-                if backend.outlier.succeeded() {
+                if backend.outlier.succeeded(now, config) {
                     backend.is_back(now);
                 }
             }

@@ -28,6 +28,7 @@ fn request(body: &str) -> Request {
         residency: None,
         priority: plimsoll_types::Priority::Normal,
         explain: false,
+        cache_salt: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

@@ -55,6 +55,7 @@ fn costs(backend: &Backend, cost: &Cost, room: bool, now: Instant) -> Value {
     let mut told = components(cost);
     told.insert("name".into(), json!(backend.spec.name));
     told.insert("in_service".into(), json!(backend.service(now) == Service::Open));
+    told.insert("found_slow".into(), json!(backend.outlier.is_slow()));
     told.insert("drained".into(), json!(backend.is_drained()));
     told.insert("below_its_line".into(), json!(room));
     told.into()
