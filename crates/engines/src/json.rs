@@ -237,6 +237,19 @@ impl<'a> Scanner<'a> {
         Ok(digits.parse().ok())
     }
 
+    /// Takes a number of any kind; `None` where it is beyond what a float holds.
+    ///
+    /// # Errors
+    ///
+    /// Where no number stands here.
+    pub(crate) fn decimal(&mut self) -> Result<Option<f64>, JsonError> {
+        self.space();
+        let from = self.at;
+        self.number()?;
+        let digits = std::str::from_utf8(&self.text[from..self.at]).unwrap_or_default();
+        Ok(digits.parse().ok().filter(|number: &f64| number.is_finite()))
+    }
+
     /// Takes a value of any kind, checking all of it, and gives where it stands.
     ///
     /// # Errors

@@ -14,7 +14,9 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 use crate::attempt::{self, Begun, Ended, Limits};
+use crate::gathered::Gathered;
 use crate::meter::Meter;
+use crate::parts;
 use crate::room::{ANSWER_FACTOR, Charge, Room, tenant};
 use crate::shared::{Lane, Permit};
 use crate::sweeper::Watched;
@@ -34,6 +36,8 @@ pub(crate) struct Job {
     pub(crate) lane: Arc<Lane>,
     /// Where it may be served.
     pub(crate) allowed: Allowed,
+    /// How many texts it has, if it is a part of another: its answer is good as a whole, and if it is one to each.
+    pub(crate) part_of: Option<u32>,
     pub(crate) held: Held,
 }
 
@@ -42,7 +46,8 @@ pub(crate) struct Held {
     pub(crate) watch: Watched,
     pub(crate) meter: Meter,
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) _permit: Permit,
+    /// A part needs none of its own.
+    pub(crate) _permit: Option<Permit>,
 }
 
 /// An answer that has begun.
@@ -105,9 +110,13 @@ impl DerefMut for Sent {
     }
 }
 
-/// Makes attempts until one begins to answer.
+/// Makes attempts until one begins to answer, or, of a request that is too large for one call, one of each part of it.
 pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
-    match attempts(&mut job).await {
+    let begun = match parts::cut(&job) {
+        Some(cut) => parts::begin(&mut job, cut).await,
+        None => attempts(&mut job).await,
+    };
+    match begun {
         Ok((begun, dispatched)) => {
             let idle = job.held.snapshot.config.idle_limit;
             let gap = job.request.envelope.patience.map_or(idle, |patience| patience.min(idle));
@@ -121,7 +130,7 @@ pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
     }
 }
 
-async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
+pub(crate) async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
     let mut tried = SmallVec::<[usize; 4]>::new();
     let (mut sent, mut last) = (0, None);
     loop {
@@ -135,7 +144,11 @@ async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
             Err(error) => return Err(last.map_or_else(|| refused_by(error), Ended::error)),
         };
         tried.push(dispatched.backend.slot);
-        let ended = match attempt_at(job, &mut dispatched).await {
+        let begun = attempt_at(job, &mut dispatched).await;
+        if job.held.watch.answer.borrow().as_ref().is_some_and(|answer| answer.is_accounted_for()) {
+            dispatched.is_accounted_for();
+        }
+        let ended = match begun {
             Ok(begun) => return Ok((begun, dispatched)),
             Err(ended) => ended,
         };
@@ -305,6 +318,10 @@ async fn attempt_at(job: &Job, dispatched: &mut Sent) -> Result<Begun, Ended> {
     let engine = job.core.engine(&dispatched.backend);
     let again = job.held.meter.attempts > 1;
     let answer = engine.start(&Call { request: &job.request, alias: dispatched.alias(), again });
+    let answer = match job.part_of {
+        Some(texts) => Box::new(Gathered::new(answer, (envelope.kind, texts))),
+        None => answer,
+    };
     job.held.watch.answer.borrow_mut().replace(answer);
     let limits = limits(job, dispatched.expected_ttft, now);
     let begun = attempt::first(&job.held.watch, clock, limits).await?;

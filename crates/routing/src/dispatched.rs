@@ -53,6 +53,8 @@ pub struct Dispatched {
     started: bool,
     probe: bool,
     judged: bool,
+    /// Whether another request has said, or says, of the backend what this one could.
+    accounted_for: bool,
 }
 
 impl Dispatched {
@@ -91,6 +93,7 @@ impl Dispatched {
             started: false,
             probe,
             judged: false,
+            accounted_for: false,
         }
     }
 
@@ -143,6 +146,12 @@ impl Dispatched {
         }
     }
 
+    /// It was a part of a call that others shared, one of whom tells how that went: the backend did well or failed once,
+    /// however many they are.
+    pub fn is_accounted_for(&mut self) {
+        self.accounted_for = true;
+    }
+
     /// Says how the attempt went. Only the first verdict counts.
     pub fn judge(&mut self, verdict: Verdict, now: Instant, config: &Config) {
         if std::mem::replace(&mut self.judged, true) {
@@ -158,6 +167,9 @@ impl Dispatched {
             Verdict::Pushback(_) => &metrics.pushback,
         };
         counter.increment(1);
+        if self.accounted_for {
+            return;
+        }
         match verdict {
             Verdict::Ok | Verdict::Refused => {
                 if backend.outlier.succeeded() {
