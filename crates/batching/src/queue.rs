@@ -258,7 +258,8 @@ impl Queue {
         let charge = charge(tokens, flow.weight);
         flow.own += charge;
         self.count(at, counter + charge);
-        if band > 0 {
+        // Who goes because nobody more urgent wants to takes nothing of what is owed.
+        if self.bands[band].owed >= TURN {
             self.bands[band].owed -= i64::from(tokens);
         }
         for lower in &mut self.bands[band + 1..] {

@@ -152,6 +152,26 @@ fn in_the_order_of_arrival_it_matters_not_where_they_may_go() {
 }
 
 #[test]
+fn who_had_everything_while_nobody_else_wanted_it_owes_nothing_for_it() {
+    let mut queue = Queue::default();
+    for turn in 0..1_000 {
+        enter(&mut queue, entry(1, 1_000));
+        let first = queue.first(at(turn)).unwrap();
+        queue.serve(first, at(turn));
+    }
+    let normal = enter(&mut queue, entry(1, 100));
+    let mut passed = 0;
+    while let Some(first) = {
+        enter(&mut queue, Entry { priority: Priority::High, ..entry(2, 1_000) });
+        queue.first(at(1_000)).filter(|first| *first != normal)
+    } {
+        queue.serve(first, at(1_000));
+        passed += 1;
+    }
+    assert_eq!(passed, 20, "a twentieth of what goes before it, from the first on");
+}
+
+#[test]
 fn a_tenant_that_comes_back_has_saved_nothing_up() {
     let mut queue = Queue::default();
     for _ in 0..100 {
