@@ -25,6 +25,7 @@ mod micro_batches;
 mod midstream;
 mod openai_http;
 mod parts;
+mod peers;
 mod places;
 mod reload;
 mod retries;
