@@ -22,11 +22,13 @@ use tokio::task::LocalSet;
 /// An engine that has its answer ready.
 struct AtOnce;
 
-struct Ready;
+/// It, until it was taken.
+struct Ready(Option<Chunk>);
 
 impl Engine for AtOnce {
     fn start(&self, _: &Call<'_>) -> Box<dyn Answer> {
-        Box::new(Ready)
+        let peeked = Peeked { done: true, ..Peeked::default() };
+        Box::new(Ready(Some(Chunk { bytes: Bytes::from_static(b"{}"), peeked })))
     }
 }
 
@@ -36,8 +38,7 @@ impl Answer for Ready {
     }
 
     fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
-        let peeked = Peeked { done: true, ..Peeked::default() };
-        Poll::Ready(Some(Ok(Chunk { bytes: Bytes::from_static(b"{}"), peeked })))
+        Poll::Ready(self.0.take().map(Ok))
     }
 }
 

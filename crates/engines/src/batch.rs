@@ -21,7 +21,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-pub use cut::cut;
+pub use cut::{cut, may_exceed};
 pub use join::join;
 pub use joinable::{Form, Frame, Joinable};
 pub use merge::{Merged, is_answer, merge};

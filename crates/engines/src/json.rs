@@ -212,6 +212,16 @@ impl<'a> Scanner<'a> {
         self.string_here("expected a string")
     }
 
+    /// Takes a string of a text that was walked over before: what was found good then is not looked at again.
+    ///
+    /// # Errors
+    ///
+    /// Where none begins here.
+    pub(crate) fn known_string(&mut self) -> Result<Str, JsonError> {
+        self.space();
+        self.string_to_its_end("expected a string")
+    }
+
     /// Takes `true` or `false`.
     ///
     /// # Errors

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use plimsoll_batching::budget::Fill;
 use plimsoll_engines::batch::{self, Joinable};
 use plimsoll_routing::{Verdict, Writing};
 use plimsoll_types::{Chunk, Head, Peeked, Request, ServeError};
@@ -43,13 +42,18 @@ pub(crate) fn cut(job: &Job) -> Option<Cut> {
     if !config.enabled || !config.split || job.lane.pool.members.len() < 2 {
         return None;
     }
-    let whole = Joinable::read(job.request.envelope.kind, &job.request.body)?;
-    // A backend that takes no arrays has no use for parts, and one that looks at all texts together wants all of them.
-    let alone = || job.lane.pool.members.iter().any(|member| member.spec.alone);
-    if Fill::of(whole.size()).fits(config.budget()) || alone() {
+    let (kind, body, budget) = (job.request.envelope.kind, &job.request.body, config.budget());
+    if !batch::may_exceed(kind, body, budget) {
         return None;
     }
-    let parts = batch::cut(&job.request, &whole, config.budget());
+    let whole = Joinable::read(kind, body)?;
+    let fits = whole.items <= budget.items && whole.tokens <= budget.tokens;
+    // A backend that takes no arrays has no use for parts, and one that looks at all texts together wants all of them.
+    let alone = || job.lane.pool.members.iter().any(|member| member.spec.alone);
+    if fits || alone() {
+        return None;
+    }
+    let parts = batch::cut(&job.request, &whole, budget);
     (parts.len() > 1).then_some(Cut { whole, parts })
 }
 

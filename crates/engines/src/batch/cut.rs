@@ -9,8 +9,17 @@ use plimsoll_types::{Kind, Request};
 use super::Joinable;
 use super::join::{put_number, rewrite, with_prompt};
 use super::joinable::Holds;
-use super::lists::List;
+use super::lists::{ADDED, BYTES_PER_TOKEN, List};
 use crate::json::Scanner;
+
+/// Whether a body may hold more texts or tokens than that. Most do not, and are not read for it.
+#[must_use]
+pub fn may_exceed(kind: Kind, body: &[u8], budget: Budget) -> bool {
+    // What is read beside every text counts as often: then only reading tells.
+    let texts = memchr::memchr_iter(b',', body).count() + 1;
+    let tokens = (body.len() / BYTES_PER_TOKEN + ADDED * texts).max(texts);
+    kind != Kind::Embedding || texts > budget.items as usize || tokens > budget.tokens as usize
+}
 
 /// Cuts a request into parts of about the same size, each within `budget` unless a single text of it is not; the parts
 /// together have its texts, in their order. Only one of which every part is answered as it is: prompts that are continued

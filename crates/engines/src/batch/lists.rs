@@ -6,9 +6,9 @@ use super::Form;
 use crate::json::{JsonError, Next, Scanner};
 
 /// Bytes of text that make a token, roughly.
-const BYTES_PER_TOKEN: usize = 4;
+pub(super) const BYTES_PER_TOKEN: usize = 4;
 /// Tokens that an engine adds to each text, such as those for its beginning and its end.
-const ADDED: usize = 2;
+pub(super) const ADDED: usize = 2;
 
 /// One text or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Sum {
 
 /// Tokens of a string. An empty one is refused by engines, and he who sends it is to hear that alone.
 fn text(scanner: &mut Scanner<'_>) -> Result<Option<usize>, JsonError> {
-    let text = scanner.string()?;
+    let text = scanner.known_string()?;
     Ok((!text.raw.is_empty()).then_some(text.raw.len() / BYTES_PER_TOKEN + ADDED))
 }
 

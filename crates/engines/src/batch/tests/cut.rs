@@ -6,7 +6,7 @@ use plimsoll_types::{Kind, Request};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Joinable, cut, is_answer, merge};
+use super::super::{Joinable, cut, is_answer, may_exceed, merge};
 use super::{ask, request_of};
 
 fn parts_of(request: &Request, budget: Budget) -> Vec<(Request, Joinable)> {
@@ -83,7 +83,17 @@ proptest! {
             _ => (Kind::Score, format!(r#"{{"text_1":{},"text_2":{0},"model":"sim-embed"}}"#, json!(texts))),
         };
         are_as_if_whole(kind, &body, budget)?;
+        let size = Joinable::read(kind, body.as_bytes()).unwrap().size();
+        let exceeds = size.items > budget.items || size.tokens > budget.tokens;
+        prop_assert!(!exceeds || may_exceed(kind, body.as_bytes(), budget));
     }
+}
+
+#[test]
+fn most_bodies_need_not_be_read_to_know_that_they_are_not_too_large() {
+    let body = json!({"model": "m", "input": "a word, and another ".repeat(200)}).to_string();
+    let may = |items| may_exceed(Kind::Embedding, body.as_bytes(), Budget { items, tokens: 16_384 });
+    assert!(!may(256) && may(64));
 }
 
 #[test]
