@@ -17,9 +17,11 @@
 mod attempt;
 mod begin;
 mod config;
+mod gathered;
 mod lane;
 mod meter;
 mod metrics;
+mod parts;
 mod pipeline;
 mod retry;
 mod room;

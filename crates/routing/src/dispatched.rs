@@ -53,6 +53,8 @@ pub struct Dispatched {
     started: bool,
     probe: bool,
     judged: bool,
+    /// Whether another request has said, or says, of the backend what this one could.
+    accounted_for: bool,
 }
 
 impl Dispatched {
@@ -100,6 +102,7 @@ impl Dispatched {
             started: request.plain,
             probe,
             judged: false,
+            accounted_for: false,
         }
     }
 
@@ -158,6 +161,12 @@ impl Dispatched {
         }
     }
 
+    /// It was a part of a call that others shared, one of whom tells how that went: the backend did well or failed once,
+    /// however many they are.
+    pub fn is_accounted_for(&mut self) {
+        self.accounted_for = true;
+    }
+
     /// Says how the attempt went. Only the first verdict counts.
     pub fn judge(&mut self, verdict: Verdict, now: Instant, config: &Config) {
         if std::mem::replace(&mut self.judged, true) {
@@ -173,6 +182,9 @@ impl Dispatched {
             Verdict::Pushback(_) => &metrics.pushback,
         };
         counter.increment(1);
+        if self.accounted_for {
+            return;
+        }
         match verdict {
             Verdict::Ok | Verdict::Refused => {
                 if backend.outlier.succeeded(now, config) {

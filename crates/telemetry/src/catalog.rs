@@ -269,7 +269,13 @@ pub const BATCH_WAIT: Metric = Metric::histogram_of(
 pub const BATCHES_UNDONE: Metric = Metric::counter_of(
     "plimsoll_batches_undone_total",
     &["backend"],
-    "Joined calls that the backend refused, after which each request was sent alone.",
+    "Joined calls that the backend refused or whose answer could not be divided, after which each request was sent alone.",
+);
+/// Parts of large requests.
+pub const PARTS: Metric = Metric::counter_of(
+    "plimsoll_request_parts_total",
+    &["model"],
+    "Parts in which requests went that have more texts or tokens than one call may hold.",
 );
 /// What was cached of prompts, as routing thought.
 pub const PREFIX_TOKENS: Metric = Metric::counter_of(
@@ -546,6 +552,7 @@ pub const ALL: &[Metric] = &[
     BATCH_PADDING,
     BATCH_WAIT,
     BATCHES_UNDONE,
+    PARTS,
     PREFIX_TOKENS,
     PREFIX_REFUSED,
     PREFIX_PICKS,
