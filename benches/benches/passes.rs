@@ -77,6 +77,7 @@ fn request(clock: &Arc<dyn Clock>, body: &Bytes) -> Request {
         patience: None,
         forward: Vec::new(),
         explain: false,
+        cache_salt: None,
         received: clock.now(),
     };
     Request { envelope, body: body.clone() }
