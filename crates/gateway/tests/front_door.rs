@@ -29,6 +29,7 @@ mod peers;
 mod places;
 mod reload;
 mod retries;
+mod salts;
 mod streaming;
 mod tls;
 mod usage;

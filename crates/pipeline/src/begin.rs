@@ -324,6 +324,7 @@ fn pick(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
         expected_output: expected_output.min(limit),
         blocks: &job.request.envelope.blocks,
         allowed: job.allowed,
+        plain: !job.request.envelope.stream && job.request.envelope.kind.streams(),
         now,
         explain: job.request.envelope.explain,
     };

@@ -28,8 +28,10 @@ mod room;
 mod shared;
 mod sweeper;
 mod token_stream;
+mod upkeep;
 
 pub use config::Config;
 pub use pipeline::{MakeEngine, Pipeline, Response};
 pub use shared::{Shared, Snapshot};
 pub use token_stream::{Flow, TokenStream};
+pub use upkeep::keep_up;

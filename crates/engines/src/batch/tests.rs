@@ -36,6 +36,7 @@ pub(super) fn request_of(kind: Kind, body: &str) -> Request {
         residency: None,
         priority: plimsoll_types::Priority::Normal,
         explain: false,
+        cache_salt: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

@@ -211,6 +211,7 @@ impl House {
             patience: None,
             forward: Vec::new(),
             explain: false,
+            cache_salt: None,
             received: self.clock.now(),
         };
         Request { envelope, body: Bytes::new() }
