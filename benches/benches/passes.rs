@@ -69,6 +69,7 @@ fn request(clock: &Arc<dyn Clock>, body: &Bytes) -> Request {
         ask_usage: None,
         prompt_tokens: body.len() as u32 / 4,
         blocks: Blocks::default(),
+        cache_salt: None,
         max_tokens: None,
         tenant: None,
         priority: plimsoll_types::Priority::Normal,

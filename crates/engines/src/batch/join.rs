@@ -1,5 +1,7 @@
 //! Bodies into one.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use plimsoll_types::Request;
 
@@ -50,10 +52,14 @@ pub(super) fn rewrite(
         body.put_slice(&request.body[from..value.start]);
         fill(&mut body, number);
         from = value.end;
+        let moved = |at: &Range<usize>| at.start - from + body.len()..at.end - from + body.len();
         if request.envelope.model_at.start >= from {
-            let moved = |at: usize| at - from + body.len();
-            let model_at = &request.envelope.model_at;
-            envelope.model_at = moved(model_at.start)..moved(model_at.end);
+            envelope.model_at = moved(&request.envelope.model_at);
+        }
+        if let (Some(salt), Some(before)) = (&mut envelope.cache_salt, &request.envelope.cache_salt)
+            && before.at.start >= from
+        {
+            salt.at = moved(&before.at);
         }
     }
     body.put_slice(&request.body[from..]);

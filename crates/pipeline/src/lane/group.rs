@@ -28,6 +28,8 @@ pub(super) struct Shape {
     frame: Frame,
     form: Form,
     fields: Vec<(&'static str, Text)>,
+    /// What is to be kept apart in caches.
+    salt: Option<Text>,
     tenant: Option<Arc<Tenant>>,
 }
 
@@ -40,6 +42,7 @@ impl Shape {
             frame: read.frame(&request.body),
             form: read.form,
             fields: envelope.forward.iter().filter(matters).cloned().collect(),
+            salt: envelope.tenant.as_ref().map(|tenant| tenant.salt.clone()).filter(|salt| !salt.is_empty()),
             tenant: envelope.tenant.clone().filter(|_| !mix_tenants),
         }
     }

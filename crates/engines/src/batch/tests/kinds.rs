@@ -249,3 +249,15 @@ fn nobody_learns_the_id_of_another() {
         }
     }
 }
+
+#[test]
+fn a_salt_that_stands_behind_the_texts_is_put_where_it_stood() {
+    let body = r#"{"query":"q","documents":["a"],"cache_salt":"x"}"#;
+    let mut request = request_of(Kind::Rerank, body);
+    let at = body.find("\"x\"").unwrap();
+    request.envelope.cache_salt = Some(plimsoll_types::Splice { at: at..at + 3, text: "\"s\"".into() });
+    let read = read(Kind::Rerank, body).unwrap();
+    let joined = join(&[(&request, &read), (&request, &read)]);
+    let salt = joined.envelope.cache_salt.unwrap();
+    assert_eq!(&joined.body[salt.at], b"\"x\"");
+}
