@@ -128,6 +128,13 @@ impl Stepped {
         Rc::new(SteppedEngine { shared: Arc::clone(&self.shared) })
     }
 
+    /// Has the executor loaded now: what takes a while should not be waited for by the first request.
+    pub fn prepare(&self) {
+        let (asker, _) = oneshot::channel();
+        // Where the thread has gone, whoever asks next is told.
+        let _ = self.shared.inbox.send(Command::Models(asker));
+    }
+
     /// The models that it serves.
     ///
     /// # Errors

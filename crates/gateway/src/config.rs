@@ -3,6 +3,7 @@
 mod api_key;
 mod backends;
 mod embedded;
+mod executing;
 mod grpc;
 mod listed;
 mod overrides;

@@ -1,0 +1,218 @@
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use plimsoll_batching::step::{Admission, Limits};
+use plimsoll_engines::executor::{Executor, Failed, Model, Number, Output, Piece, Prompt, Unread};
+
+use crate::native::{self, Context, Shape};
+use crate::options::Options;
+use crate::sampling::Sampler;
+use crate::seats::Seats;
+use crate::template::Template;
+
+/// Tokens of a block, by which the use of memory is told.
+const BLOCK: u32 = 16;
+const ABSENT: Failed = Failed("the model is not loaded; the log says why");
+const CONFUSED: Failed = Failed("llama.cpp was asked for something that it does not have");
+
+/// A model that llama.cpp runs in this process.
+pub struct Llama {
+    options: Options,
+    running: Option<Running>,
+    /// Why it could not be loaded last time, so that the log says it once.
+    trouble: String,
+}
+
+/// A model that is loaded.
+struct Running {
+    context: Context,
+    template: Template,
+    seats: Seats,
+    sampler: Sampler,
+    /// The places in a step after which a token is wanted, each with its piece.
+    wanted: Vec<(usize, usize)>,
+    /// What a token says.
+    said: Vec<u8>,
+}
+
+impl Llama {
+    /// The model of `options`. It is loaded when it is first asked for something.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such file, or it is none that llama.cpp reads, in words for the operator.
+    pub fn new(options: Options) -> Result<Self, String> {
+        check(&options.file)?;
+        Ok(Self { options, running: None, trouble: String::new() })
+    }
+}
+
+/// Whether `file` may hold a model.
+fn check(file: &Path) -> Result<(), String> {
+    let mut magic = [0; 4];
+    let read = File::open(file).and_then(|mut file| file.read_exact(&mut magic));
+    match read {
+        Ok(()) if magic == *b"GGUF" => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            Err(format!("{}: {error}", file.display()))
+        }
+        _ => Err(format!(
+            "{}: is no GGUF file; llama.cpp's convert_hf_to_gguf.py makes one of a model of Hugging Face",
+            file.display()
+        )),
+    }
+}
+
+impl Running {
+    fn begin(options: &Options) -> Result<(Self, Model), String> {
+        check(&options.file)?;
+        let model = native::Model::load(&options.file, options.gpu_layers)?;
+        let template = Template::new(model.template(), model.borders())
+            .map_err(|why| format!("{}: {why}", options.file.display()))?;
+        let context = options.context_of(model.trained_context());
+        let keeps = model.can_go_back();
+        let shape = Shape {
+            seats: options.slots,
+            context,
+            batch: options.batch,
+            threads: options.threads,
+            cache: options.cache,
+            flash_attention: options.flash_attention,
+        };
+        let cells = u64::from(shape.seats) * u64::from(context);
+        let too_much = |why: String| {
+            let slots = options.slots;
+            format!(
+                "{}: no memory for {slots} slots of {context} tokens, {cells} in all: lower slots or context ({why})",
+                options.file.display()
+            )
+        };
+        if cells > u64::from(u32::MAX / 2) {
+            return Err(too_much("more than llama.cpp can count".into()));
+        }
+        let memory = Context::new(model, &shape).map_err(too_much)?;
+        let limits = Limits {
+            step_tokens: options.batch,
+            chunk_tokens: u32::MAX,
+            sequences: options.slots,
+            kv_blocks: options.slots * context.div_ceil(BLOCK),
+            block_tokens: BLOCK,
+            // Who has a slot has its memory: there is nothing to foresee.
+            admission: Admission::WhileItFits,
+        };
+        let told = Model { name: options.name.clone(), context, limits, paged: false };
+        let running = Self {
+            context: memory,
+            template,
+            seats: Seats::new(options.slots as usize, keeps),
+            sampler: Sampler::default(),
+            wanted: Vec::with_capacity(options.slots as usize),
+            said: Vec::with_capacity(64),
+        };
+        Ok((running, told))
+    }
+
+    fn read(&self, prompt: &Prompt) -> Result<Vec<u32>, String> {
+        let model = self.context.model();
+        match prompt {
+            Prompt::Chat(body) => {
+                let text = self.template.write(body)?;
+                let (first, _) = model.borders();
+                // A template may write what reading adds by itself.
+                let twice = model.begins_by_itself() && !first.is_empty();
+                let text = if twice { text.strip_prefix(&*first).unwrap_or(&text) } else { &text };
+                Ok(model.read(text))
+            }
+            Prompt::Text(text) => Ok(model.read(text)),
+            Prompt::Tokens(tokens) => match tokens.iter().find(|token| **token >= model.tokens()) {
+                Some(token) => {
+                    Err(format!("{token} is no token of this model, which has {}", model.tokens()))
+                }
+                None => Ok(tokens.clone()),
+            },
+        }
+    }
+
+    fn step(&mut self, pieces: &[Piece<'_>], output: &mut Output) -> Result<(), Failed> {
+        self.wanted.clear();
+        for (index, piece) in pieces.iter().enumerate() {
+            self.add(index, piece)?;
+        }
+        self.context.compute().map_err(|code| {
+            tracing::error!(
+                code,
+                tokens = pieces.iter().map(|piece| piece.tokens.len()).sum::<usize>(),
+                "llama.cpp cannot compute a step"
+            );
+            Failed("llama.cpp could not compute a step")
+        })?;
+        for (place, index) in &self.wanted {
+            let Piece { sampling, position, tokens, .. } = &pieces[*index];
+            let scores = self.context.scores(*place).ok_or(CONFUSED)?;
+            let token = self.sampler.choose(scores, sampling, position + tokens.len() as u32);
+            let model = self.context.model();
+            model.say(token, &mut self.said);
+            output.write(token, &self.said, model.ends(token));
+        }
+        Ok(())
+    }
+
+    /// Puts into the step what of a piece is not there yet.
+    fn add(&mut self, index: usize, piece: &Piece<'_>) -> Result<(), Failed> {
+        let work = self.seats.take(piece).ok_or(CONFUSED)?;
+        let (seat, from) = (work.seat as u32, piece.position + work.known as u32);
+        if work.cut && !self.context.cut(seat, from) {
+            return Err(CONFUSED);
+        }
+        let last = piece.tokens.len() - 1;
+        for (position, (at, token)) in (from..).zip(piece.tokens.iter().enumerate().skip(work.known)) {
+            let wanted = piece.writes && at == last;
+            let place = self.context.add((seat, position), *token, wanted).ok_or(CONFUSED)?;
+            if wanted {
+                self.wanted.push((place, index));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Executor for Llama {
+    fn load(&mut self) -> Result<Model, Failed> {
+        // What was loaded goes first: memory may not suffice for both.
+        self.running = None;
+        match Running::begin(&self.options) {
+            Ok((running, model)) => {
+                let Options { file, threads, slots, .. } = &self.options;
+                let (file, model_name, context) = (file.display(), &model.name, model.context);
+                tracing::info!(%file, model = model_name, slots, context, threads, "llama.cpp has loaded a model");
+                self.running = Some(running);
+                self.trouble.clear();
+                Ok(model)
+            }
+            Err(why) => {
+                if why != self.trouble {
+                    tracing::error!("llama.cpp: {why}");
+                }
+                self.trouble = why;
+                Err(ABSENT)
+            }
+        }
+    }
+
+    fn read(&mut self, prompt: &Prompt) -> Result<Vec<u32>, Unread> {
+        let running = self.running.as_ref().ok_or(ABSENT)?;
+        running.read(prompt).map_err(Unread::Refused)
+    }
+
+    fn step(&mut self, pieces: &[Piece<'_>], output: &mut Output) -> Result<(), Failed> {
+        self.running.as_mut().ok_or(ABSENT)?.step(pieces, output)
+    }
+
+    fn forget(&mut self, number: Number) {
+        let Some(running) = &mut self.running else { return };
+        if let Some(seat) = running.seats.leave(number) {
+            running.context.cut(seat as u32, 0);
+        }
+    }
+}
