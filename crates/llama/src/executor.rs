@@ -7,7 +7,7 @@ use plimsoll_engines::executor::{Executor, Failed, Model, Number, Output, Piece,
 
 use crate::native::{self, Context, Shape};
 use crate::options::Options;
-use crate::sampling::Sampler;
+use crate::sampling::{self, Sampler};
 use crate::seats::Seats;
 use crate::template::Template;
 
@@ -137,7 +137,10 @@ impl Running {
     fn step(&mut self, pieces: &[Piece<'_>], output: &mut Output) -> Result<(), Failed> {
         self.wanted.clear();
         for (index, piece) in pieces.iter().enumerate() {
-            self.add(index, piece)?;
+            let known = self.add(index, piece)?;
+            if known > 0 {
+                output.know(index, known as u32);
+            }
         }
         self.context.compute().map_err(|code| {
             tracing::error!(
@@ -154,12 +157,20 @@ impl Running {
             let model = self.context.model();
             model.say(token, &mut self.said);
             output.write(token, &self.said, model.ends(token));
+            if let Some(count) = sampling.likely {
+                let whole = sampling::whole(scores);
+                output.tell(&self.said, scores[token as usize] - whole);
+                for other in self.sampler.likeliest(scores, count.into()) {
+                    model.say(other, &mut self.said);
+                    output.tell(&self.said, scores[other as usize] - whole);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Puts into the step what of a piece is not there yet.
-    fn add(&mut self, index: usize, piece: &Piece<'_>) -> Result<(), Failed> {
+    /// Puts into the step what of a piece is not there yet; gives how many tokens are.
+    fn add(&mut self, index: usize, piece: &Piece<'_>) -> Result<usize, Failed> {
         let work = self.seats.take(piece).ok_or(CONFUSED)?;
         let (seat, from) = (work.seat as u32, piece.position + work.known as u32);
         if work.cut && !self.context.cut(seat, from) {
@@ -173,7 +184,7 @@ impl Running {
                 self.wanted.push((place, index));
             }
         }
-        Ok(())
+        Ok(work.known)
     }
 }
 

@@ -44,6 +44,19 @@ impl Sampler {
         self.draw(uniform(sampling.seed, position))
     }
 
+    /// So many of the likeliest tokens, the likeliest first.
+    pub fn likeliest(&mut self, scores: &[f32], count: usize) -> impl Iterator<Item = u32> {
+        let candidates = (0..).zip(scores).map(|(id, score)| Candidate { id, weight: *score });
+        self.likely.clear();
+        self.likely.extend(candidates);
+        let count = count.min(self.likely.len());
+        if (1..self.likely.len()).contains(&count) {
+            self.likely.select_nth_unstable_by(count - 1, likelier);
+        }
+        self.likely[..count].sort_unstable_by(likelier);
+        self.likely[..count].iter().map(|candidate| candidate.id)
+    }
+
     /// Turns scores into weights, the likeliest of which is 1.
     fn weigh(&mut self) {
         let most = self.likely.iter().map(|candidate| candidate.weight).fold(f32::NEG_INFINITY, f32::max);
@@ -109,6 +122,14 @@ pub fn likeliest(scores: &[f32]) -> u32 {
     scores.iter().position(|score| *score == highest).unwrap_or(0) as u32
 }
 
+/// What is taken from a score to make it the logarithm of a share.
+#[must_use]
+pub fn whole(scores: &[f32]) -> f32 {
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = scores.iter().map(|score| f64::from(score - most).exp()).sum();
+    most + sum.ln() as f32
+}
+
 /// A number from 0 to 1, exclusive, that `seed` and `position` decide.
 fn uniform(seed: u64, position: u32) -> f32 {
     // The finisher of SplitMix64, twice, so that neighbouring seeds and positions have nothing in common.
@@ -126,7 +147,7 @@ fn finish(mut bits: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const HOT: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0 };
+    const HOT: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0, likely: None };
 
     /// How often each of the tokens is drawn from `scores`.
     fn drawn(scores: &[f32], sampling: Sampling) -> Vec<u32> {
@@ -172,6 +193,20 @@ mod tests {
         assert_eq!(only(Sampling { top_p: 0.5, ..HOT }), [200]);
         assert_eq!(only(Sampling { top_p: 0.0, ..HOT }), [200]);
         assert!(only(Sampling { top_p: 0.99, ..HOT }).len() > FIRST);
+    }
+
+    #[test]
+    fn shares_add_up_and_the_likeliest_come_first() {
+        let scores: Vec<f32> = (0..200).map(|at| (at as f32 * 0.37).sin() * 9.0).collect();
+        let whole = whole(&scores);
+        let sum: f32 = scores.iter().map(|score| (score - whole).exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-4, "{sum}");
+        let mut sampler = Sampler::default();
+        let first: Vec<u32> = sampler.likeliest(&scores, 20).collect();
+        assert_eq!((first.len(), first[0]), (20, likeliest(&scores)));
+        assert!(first.windows(2).all(|pair| scores[pair[0] as usize] >= scores[pair[1] as usize]));
+        assert_eq!(sampler.likeliest(&scores, 0).count(), 0);
+        assert_eq!(sampler.likeliest(&scores[..5], 20).count(), 5);
     }
 
     #[test]

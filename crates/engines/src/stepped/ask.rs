@@ -9,6 +9,9 @@ use crate::simulated::text::Bounds;
 /// Sequences that one request may ask for.
 const MOST: usize = 1_024;
 
+/// Tokens that one may want to see in the place of each.
+const MOST_LIKELY: u64 = 20;
+
 /// What a request asks of an executor.
 pub(super) struct Ask {
     /// What is to be read.
@@ -30,19 +33,21 @@ impl Ask {
         let fields = Fields::read(&request.body)?;
         let usage = origin.shows_usage || fields.include_usage();
         let n = fields.whole("n", 1..=128)?.map_or(1, |n| n as u32);
-        let sampling = sampling(&fields, origin.serial)?;
+        let mut sampling = sampling(&fields, origin.serial)?;
         let (prompts, bounds, dialect, param): (Vec<Prompt>, Bounds, Box<dyn Dialect>, _) = match kind {
             Kind::Chat => {
                 // Only whether it is a conversation: how it reads is the model's affair.
                 conversation::chat(&fields)?;
                 let bounds = fields.bounds(&["max_completion_tokens", "max_tokens"], u32::MAX, "stop")?;
                 let prompts = vec![Prompt::Chat(request.body.clone())];
+                sampling.likely = likely(&fields)?;
                 (prompts, bounds, Box::new(Chat::new(origin, usage)), "messages")
             }
             Kind::Completion => {
                 let prompts = inputs(&fields, "prompt")?.into_iter().map(Prompt::from).collect();
                 // OpenAI's default.
                 let bounds = fields.bounds(&["max_tokens"], 16, "stop")?;
+                sampling.likely = fields.whole("logprobs", 0..=MOST_LIKELY)?.map(|count| count as u8);
                 (prompts, bounds, Box::new(Completion::new(origin, usage)), "prompt")
             }
             kind => {
@@ -91,5 +96,18 @@ fn sampling(fields: &Fields, fresh: u64) -> Result<Sampling, Wrong> {
         Some(-1) => 0,
         _ => fields.whole("top_k", 0..=1_000_000)?.unwrap_or(0) as u32,
     };
-    Ok(Sampling { temperature: share("temperature", 2.0)?, top_p: share("top_p", 1.0)?, top_k, seed })
+    let (temperature, top_p) = (share("temperature", 2.0)?, share("top_p", 1.0)?);
+    Ok(Sampling { temperature, top_p, top_k, seed, likely: None })
+}
+
+/// How much a chat wants to know of how likely its tokens were.
+fn likely(fields: &Fields) -> Result<Option<u8>, Wrong> {
+    let count = fields.whole("top_logprobs", 0..=MOST_LIKELY)?;
+    if fields.flag("logprobs")? {
+        return Ok(Some(count.unwrap_or(0) as u8));
+    }
+    match count {
+        Some(1..) => Err(Wrong::field("top_logprobs", "needs `logprobs` to be true")),
+        _ => Ok(None),
+    }
 }

@@ -166,6 +166,7 @@ impl Driver {
                     id,
                     number: self.numbers,
                     tokens: tokens.clone(),
+                    prompt: tokens.len(),
                     sampling,
                     post: Arc::clone(&entering.post),
                     choice,
@@ -197,6 +198,7 @@ impl Driver {
         if let Some(expected) = expected.filter(|expected| *expected > 0.0) {
             self.metrics.prediction.record(took / expected);
         }
+        self.metrics.prefix_tokens.increment(ready.known().into());
         let usual = &mut self.usual;
         ready.finish(&mut *self.executor, |written| {
             *usual = (*usual * 15 + written).div_ceil(16);

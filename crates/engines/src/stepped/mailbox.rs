@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::Failure;
 use crate::simulated::ask::Wrong;
+use crate::simulated::dialect::Likelihoods;
 use crate::simulated::text::End;
 
 const STOPPED: Failure = Failure::Broken("the engine stopped");
@@ -39,6 +40,8 @@ pub(super) struct Mail {
     pub(super) events: Vec<Event>,
     /// What all of them say.
     pub(super) text: String,
+    /// How likely they were; nothing, if nobody wants to know.
+    pub(super) likely: Likelihoods,
     /// Prompt tokens that did not have to be computed.
     pub(super) cached: u32,
 }
@@ -71,6 +74,7 @@ impl Mailbox {
     pub(super) fn poll_mail(&self, mail: &mut Mail, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         mail.events.clear();
         mail.text.clear();
+        mail.likely.clear();
         let mut inner = self.lock();
         if inner.mail.events.is_empty() {
             return inner.failed.map_or_else(|| wait(&mut inner, cx), |failure| Poll::Ready(Err(failure)));
@@ -125,11 +129,11 @@ impl Post {
         self.0.lock().mail.cached += tokens;
     }
 
-    /// A token of `choice`: `say` appends its text and gives whether and how that ended the choice.
-    pub(super) fn write(&self, choice: u32, say: impl FnOnce(&mut String) -> Option<End>) -> Option<End> {
+    /// A token of `choice`: `say` appends its text, and how likely it was, and gives whether and how that ended the choice.
+    pub(super) fn write(&self, choice: u32, say: impl FnOnce(&mut Mail) -> Option<End>) -> Option<End> {
         let mut ended = None;
         self.change(|inner| {
-            ended = say(&mut inner.mail.text);
+            ended = say(&mut inner.mail);
             inner.mail.events.push(Event { choice, text_end: inner.mail.text.len(), end: ended });
         });
         ended

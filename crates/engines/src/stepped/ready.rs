@@ -124,6 +124,7 @@ impl Ready {
 
     /// Gives out what was written. `ended` is told of each sequence that is over how many tokens it wrote.
     pub(super) fn finish(&mut self, executor: &mut dyn Executor, mut ended: impl FnMut(u32)) {
+        self.count_known();
         let mut tokens = self.output.tokens().iter();
         // The scheduler asks in the order of the plan, which is that of the pieces.
         self.scheduler.done(|wrote| {
@@ -137,5 +138,21 @@ impl Ready {
             *seat = None;
             Next::End
         });
+    }
+
+    /// Tokens that the executor had there already.
+    pub(super) fn known(&self) -> u32 {
+        self.output.known().iter().map(|(_, tokens)| tokens).sum()
+    }
+
+    /// Tells those whose prompts were known in part.
+    fn count_known(&self) {
+        for (piece, tokens) in self.output.known() {
+            let sequence = self.planned.get(*piece).and_then(|planned| self.sequences[planned.slot].as_ref());
+            // Who is read anew after he has written has been told before.
+            if let Some(sequence) = sequence.filter(|sequence| sequence.has_written_nothing()) {
+                sequence.post.cached(*tokens);
+            }
+        }
     }
 }

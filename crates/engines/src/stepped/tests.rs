@@ -38,6 +38,8 @@ struct Told {
     fails_to_read: bool,
     fails_to_load: bool,
     paged: bool,
+    /// Tokens of the first piece of a sequence that it says were there.
+    knows: u32,
 }
 
 /// Bytes are tokens, and the next one is decided by all before it: as they stand in blocks, if there are any.
@@ -95,10 +97,19 @@ impl Executor for Toy {
                 self.memory.insert(place(piece, position), *token);
             }
         }
+        for (index, piece) in
+            pieces.iter().enumerate().filter(|(_, piece)| told.knows > 0 && piece.tokens.len() > 1)
+        {
+            output.know(index, told.knows.min(piece.tokens.len() as u32));
+        }
         for piece in pieces.iter().filter(|piece| piece.writes) {
             let length = piece.position + piece.tokens.len() as u32;
             let token = next((0..length).map(|position| self.memory[&place(piece, position)]));
             output.write(token, &[token as u8], token == u32::from(b'z'));
+            if let Some(count) = piece.sampling.likely {
+                output.tell(&[token as u8], -0.25);
+                (0..count).for_each(|other| output.tell(&[b'0' + other], -1.0 - f32::from(other)));
+            }
         }
         Ok(())
     }
@@ -245,6 +256,15 @@ fn prompts_that_begin_alike_are_computed_once_where_blocks_are_shared() {
 }
 
 #[test]
+fn what_an_executor_knew_by_itself_is_told() {
+    let mut bench = bench(limits(), Told { knows: 5, ..Told::default() });
+    let mut answer = bench.complete("twelve chars", 3);
+    bench.run();
+    // Eight tokens in a first step, four in a second.
+    assert_eq!(plain(&mut *answer).1["usage"]["prompt_tokens_details"]["cached_tokens"], 5 + 4);
+}
+
+#[test]
 fn who_loses_his_memory_is_computed_anew_and_says_the_same() {
     let cramped = Limits { kv_blocks: 12, admission: Admission::WhileItFits, ..limits() };
     let mut bench = bench(cramped, Told::default());
@@ -274,6 +294,33 @@ fn a_stream_has_an_event_for_each_token_then_usage_and_the_end() {
     assert_eq!(last.peeked.usage, Some(Usage { prompt: 3, cached: 0, completion: 4 }));
     assert!(last.bytes.ends_with(b"data: [DONE]\n\n"));
     assert_eq!(now(|cx| answer.poll_chunk(cx)), Some(None));
+}
+
+#[test]
+fn who_wants_to_know_is_told_how_likely_each_token_was() {
+    let mut bench = bench(limits(), Told::default());
+    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3, "ignore_eos": true,
+        "logprobs": true, "top_logprobs": 2});
+    let mut chat = bench.ask(Kind::Chat, &body);
+    let body = json!({"prompt": "go", "max_tokens": 3, "ignore_eos": true, "logprobs": 1, "stream": true});
+    let mut stream = bench.ask(Kind::Completion, &body);
+    let mut silent = bench.complete("go", 3);
+    bench.run();
+    let (_, body) = plain(&mut *chat);
+    let choice = &body["choices"][0];
+    let content = choice["logprobs"]["content"].as_array().unwrap();
+    let said: String = content.iter().map(|token| token["token"].as_str().unwrap()).collect();
+    assert_eq!(choice["message"]["content"], said);
+    assert_eq!((&content[2]["logprob"], content.len()), (&json!(-0.25), 3));
+    assert_eq!(content[2]["top_logprobs"][1], json!({"token": "1", "logprob": -2.0, "bytes": [b'1']}));
+    assert!(now(|cx| stream.poll_head(cx)).unwrap().unwrap().stream);
+    let events = now(|cx| stream.poll_chunk(cx)).unwrap().unwrap().unwrap();
+    let second =
+        crate::sse_data(&events.bytes).nth(1).map(|data| serde_json::from_slice::<Value>(data).unwrap());
+    let told = &second.unwrap()["choices"][0]["logprobs"];
+    assert_eq!((&told["top_logprobs"], &told["text_offset"]), (&json!([{"0": -1.0}]), &json!([1])));
+    let (_, body) = plain(&mut *silent);
+    assert_eq!(body["choices"][0]["logprobs"], Value::Null);
 }
 
 #[test]
@@ -349,6 +396,8 @@ fn what_is_wrong_with_a_request_is_the_callers_to_mend() {
         (Kind::Completion, json!({"prompt": "why?"}), None),
         (Kind::Completion, json!({"prompt": "x", "top_p": 2}), None),
         (Kind::Chat, json!({"messages": []}), None),
+        (Kind::Completion, json!({"prompt": "x", "logprobs": 21}), None),
+        (Kind::Chat, json!({"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}), None),
         (Kind::Embedding, json!({"input": "x"}), Some("model_not_supported")),
     ];
     for (kind, body, code) in asked {

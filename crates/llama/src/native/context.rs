@@ -139,12 +139,13 @@ impl Context {
     }
 
     /// The scores of the whole vocabulary for what follows the token at a place of the step that was computed last.
-    pub(crate) fn scores(&mut self, place: usize) -> Option<&[f32]> {
+    pub(crate) fn scores(&self, place: usize) -> Option<&[f32]> {
         let count = self.model.tokens() as usize;
-        // SAFETY: the context lives; for a place of which nothing is known the answer is null.
+        // SAFETY: the context lives; for a place of which nothing is known the answer is null. Rows are brought into order when
+        // the first one of a step is asked for, and stay where they are from then on.
         let row = unsafe { sys::llama_get_logits_ith(self.raw.as_ptr(), i32::try_from(place).ok()?) };
-        // SAFETY: what is not null is a row with one score for each token, which lives until the next step, for which this
-        // borrow must have ended.
+        // SAFETY: what is not null is a row with one score for each token, which stays as it is until the next step, for which
+        // this borrow must have ended.
         NonNull::new(row).map(|row| unsafe { std::slice::from_raw_parts(row.as_ptr(), count) })
     }
 
