@@ -42,6 +42,8 @@ def mixed(count):
     draw, asked = random.Random(5), []
     for _ in range(count):
         more = {"max_tokens": draw.choice([1, 2, 8, 24, 48, 96]), "cache_prompt": draw.random() < 0.8}
+        if draw.random() < 0.2:
+            more["ignore_eos"] = True
         if draw.random() < 0.25:
             more["stop"] = draw.sample(STOPS, draw.randint(1, 2))
         leaves = draw.choice([0, 1, 3, 7]) if draw.random() < 1 / 6 else None

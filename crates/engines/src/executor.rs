@@ -77,6 +77,8 @@ pub struct Sampling {
     pub seed: u64,
     /// Whether it is told how likely the token was, and how likely so many of the likeliest in its place.
     pub likely: Option<u8>,
+    /// Whether it goes on to its limit: a token that says that all has been said ends nothing, and is better not chosen.
+    pub endless: bool,
 }
 
 /// A run of tokens of one sequence that is computed in a step.

@@ -32,6 +32,8 @@ struct Running {
     sampler: Sampler,
     /// The places in a step after which a token is wanted, each with its piece.
     wanted: Vec<(usize, usize)>,
+    /// Tokens that say that all has been said.
+    ends: Vec<u32>,
     /// What a token says.
     said: Vec<u8>,
 }
@@ -91,6 +93,7 @@ impl Running {
         if cells > u64::from(u32::MAX / 2) {
             return Err(too_much("more than llama.cpp can count".into()));
         }
+        let ends = (0..model.tokens()).filter(|token| model.ends(*token)).collect();
         let memory = Context::new(model, &shape).map_err(too_much)?;
         let limits = Limits {
             step_tokens: options.batch,
@@ -108,6 +111,7 @@ impl Running {
             seats: Seats::new(options.slots as usize, keeps),
             sampler: Sampler::default(),
             wanted: Vec::with_capacity(options.slots as usize),
+            ends,
             said: Vec::with_capacity(64),
         };
         Ok((running, told))
@@ -152,6 +156,9 @@ impl Running {
         })?;
         for (place, index) in &self.wanted {
             let Piece { sampling, position, tokens, .. } = &pieces[*index];
+            if sampling.endless {
+                self.context.exclude(*place, &self.ends);
+            }
             let scores = self.context.scores(*place).ok_or(CONFUSED)?;
             let token = self.sampler.choose(scores, sampling, position + tokens.len() as u32);
             let model = self.context.model();

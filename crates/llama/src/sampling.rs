@@ -147,7 +147,8 @@ fn finish(mut bits: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const HOT: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0, likely: None };
+    const HOT: Sampling =
+        Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0, likely: None, endless: false };
 
     /// How often each of the tokens is drawn from `scores`.
     fn drawn(scores: &[f32], sampling: Sampling) -> Vec<u32> {

@@ -97,7 +97,8 @@ mod tests {
     use super::*;
     use plimsoll_engines::executor::Sampling;
 
-    const SAMPLING: Sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0, likely: None };
+    const SAMPLING: Sampling =
+        Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0, likely: None, endless: false };
 
     fn piece(number: Number, position: u32, tokens: &[u32], writes: bool) -> Piece<'_> {
         Piece { number, position, tokens, blocks: &[], writes, sampling: &SAMPLING }

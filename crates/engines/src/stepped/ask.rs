@@ -55,6 +55,7 @@ impl Ask {
                 return Err(Wrong { message, param: Some("model"), code: Some("model_not_supported") });
             }
         };
+        sampling.endless = bounds.endless;
         if prompts.len() * n as usize > MOST {
             return Err(Wrong::field("n", "times the number of prompts must be at most 1024"));
         }
@@ -97,7 +98,7 @@ fn sampling(fields: &Fields, fresh: u64) -> Result<Sampling, Wrong> {
         _ => fields.whole("top_k", 0..=1_000_000)?.unwrap_or(0) as u32,
     };
     let (temperature, top_p) = (share("temperature", 2.0)?, share("top_p", 1.0)?);
-    Ok(Sampling { temperature, top_p, top_k, seed, likely: None })
+    Ok(Sampling { temperature, top_p, top_k, seed, likely: None, endless: false })
 }
 
 /// How much a chat wants to know of how likely its tokens were.

@@ -171,7 +171,6 @@ impl Driver {
                     post: Arc::clone(&entering.post),
                     choice,
                     text: Text::new(ask.bounds.stops.clone()),
-                    endless: ask.bounds.endless,
                     begun: false,
                 });
                 choice += 1;

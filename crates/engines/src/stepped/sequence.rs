@@ -20,8 +20,6 @@ pub(super) struct Sequence {
     pub(super) post: Arc<Post>,
     pub(super) choice: u32,
     pub(super) text: Text,
-    /// Whether it goes on to the limit, whatever the model says.
-    pub(super) endless: bool,
     /// Whether it has been let in before.
     pub(super) begun: bool,
 }
@@ -34,7 +32,7 @@ impl Sequence {
     /// Takes in the token that was written, the `last` that may be; gives how it ended, if it did.
     pub(super) fn write(&mut self, token: &Token, output: &Output, last: bool) -> Option<End> {
         self.tokens.push(token.id);
-        let said_all = token.end && !self.endless;
+        let said_all = token.end && !self.sampling.endless;
         let text = &mut self.text;
         let tells = self.sampling.likely.is_some();
         self.post.write(self.choice, |mail| {

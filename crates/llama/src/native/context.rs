@@ -149,6 +149,19 @@ impl Context {
         NonNull::new(row).map(|row| unsafe { std::slice::from_raw_parts(row.as_ptr(), count) })
     }
 
+    /// Takes tokens out of the choice for what follows the token at a place.
+    pub(crate) fn exclude(&mut self, place: usize, tokens: &[u32]) {
+        let Ok(place) = i32::try_from(place) else { return };
+        // SAFETY: as in `scores`.
+        let Some(row) = NonNull::new(unsafe { sys::llama_get_logits_ith(self.raw.as_ptr(), place) }) else {
+            return;
+        };
+        for token in tokens.iter().filter(|token| **token < self.model.tokens()) {
+            // SAFETY: the row has one score for each token, and nobody else looks at it now.
+            unsafe { row.add(*token as usize).write(f32::NEG_INFINITY) };
+        }
+    }
+
     /// Forgets what stands in a seat from `position` on; false if only all of it can be forgotten.
     pub(crate) fn cut(&mut self, seat: u32, position: u32) -> bool {
         // SAFETY: the context lives, and so does its memory, which there is (see `new`); it knows the seat.
