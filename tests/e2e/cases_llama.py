@@ -141,7 +141,7 @@ def who_leaves_frees_the_slot(stack):
         reply = connection.getresponse()
         reply.readline()
         connections.append((connection, reply))
-    equal(running(stack.url), float(len(connections)), "requests that run")
+    until("all run", lambda: running(stack.url) == len(connections))
     for connection, reply in connections:
         reply.close()
         connection.close()
@@ -237,3 +237,24 @@ def what_cannot_be_loaded_is_said_at_once(stack):
     ]:
         status, said = started(stack, engine)
         assert status == 2 and words in said, f"{engine}: {status} {said}"
+
+
+def what_shows_only_when_it_is_loaded_is_in_the_log(stack):
+    cut = stack.folder / "cut.gguf"
+    whole_model = stacks.MODEL_FILE.read_bytes()
+    cut.write_bytes(whole_model[: len(whole_model) // 2])
+    node = stacks.Node(stack.node.command[0], "slots=1&context=256", stack.folder, cut, "node-cut")
+    much = stacks.Node(stack.node.command[0], "slots=16&context=1048576", stack.folder, name="node-much")
+    try:
+        for each, words in [(node, "corrupted or incomplete"), (much, "lower slots or context")]:
+            until("it serves", lambda each=each: stacks.answers(each.admin, "/livez"))
+            until("the log says why", lambda each=each, words=words: words in each.log.read_text())
+            equal(wire.get(each.url, "/health")[0], 503, "health")
+            equal(each.log.read_text().count("ERROR"), 1, "errors in the log")
+        whole_file = stack.folder / "whole.gguf"
+        whole_file.write_bytes(whole_model)
+        whole_file.rename(cut)
+        until("it is loaded after all", lambda: wire.get(node.url, "/health")[0] == 200)
+    finally:
+        node.end()
+        much.end()

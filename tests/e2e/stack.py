@@ -183,14 +183,14 @@ class ExecutorStack:
 class Node(Process):
     """The binary with llama.cpp in it, and the tiny model."""
 
-    def __init__(self, binary, slots, context, folder):
+    def __init__(self, binary, options, folder, model=MODEL_FILE, name="node"):
         port, admin = free_ports(2)
         self.url, self.admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}"
         # As `Engine`, so that who else is in a step decides nothing.
-        options = f"name=tiny&slots={slots}&context={context}&threads=1&cache=f32&flash_attention=off"
-        command = [binary, "serve", "--engine", f"llama={MODEL_FILE}?{options}"]
+        options = f"name=tiny&threads=1&cache=f32&flash_attention=off&{options}"
+        command = [binary, "serve", "--engine", f"llama={model}?{options}"]
         command += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"]
-        super().__init__("node", [str(part) for part in command], folder)
+        super().__init__(name, [str(part) for part in command], folder)
 
 
 class LlamaStack:
@@ -203,7 +203,7 @@ class LlamaStack:
         self.folder = Path(tempfile.mkdtemp(prefix="plimsoll-e2e-"))
         try:
             self.engine = Engine("beside", free_ports(1)[0], self.folder, self.SLOTS, self.CONTEXT)
-            self.node = Node(binary, self.SLOTS, self.CONTEXT, self.folder)
+            self.node = Node(binary, f"slots={self.SLOTS}&context={self.CONTEXT}", self.folder)
             self.engine.wait_for(self.engine.url, "/health")
             self.node.wait_for(self.node.url, "/health")
         except BaseException:

@@ -1,11 +1,8 @@
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-
 use plimsoll_batching::step::{Admission, Limits};
 use plimsoll_engines::executor::{Executor, Failed, Model, Number, Output, Piece, Prompt, Unread};
 
-use crate::native::{self, Context, Shape};
+use crate::loading::{self, Stamp};
+use crate::native::Context;
 use crate::options::Options;
 use crate::sampling::{self, Sampler};
 use crate::seats::Seats;
@@ -20,8 +17,8 @@ const CONFUSED: Failed = Failed("llama.cpp was asked for something that it does 
 pub struct Llama {
     options: Options,
     running: Option<Running>,
-    /// Why it could not be loaded last time, so that the log says it once.
-    trouble: String,
+    /// The file that could not be loaded last time: as long as it is the same, it is not tried again.
+    failed: Option<Stamp>,
 }
 
 /// A model that is loaded.
@@ -45,68 +42,35 @@ impl Llama {
     ///
     /// Where there is no such file, or it is none that llama.cpp reads, in words for the operator.
     pub fn new(options: Options) -> Result<Self, String> {
-        check(&options.file)?;
-        Ok(Self { options, running: None, trouble: String::new() })
+        loading::check(&options.file)?;
+        Ok(Self { options, running: None, failed: None })
     }
 }
 
-/// Whether `file` may hold a model.
-fn check(file: &Path) -> Result<(), String> {
-    let mut magic = [0; 4];
-    let read = File::open(file).and_then(|mut file| file.read_exact(&mut magic));
-    match read {
-        Ok(()) if magic == *b"GGUF" => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Err(format!("{}: {error}", file.display()))
-        }
-        _ => Err(format!(
-            "{}: is no GGUF file; llama.cpp's convert_hf_to_gguf.py makes one of a model of Hugging Face",
-            file.display()
-        )),
-    }
+/// What the scheduler is told of a model that was made for so many tokens of context.
+fn told(options: &Options, trained: u32) -> Model {
+    let context = options.context_of(trained);
+    let limits = Limits {
+        step_tokens: options.batch,
+        chunk_tokens: u32::MAX,
+        sequences: options.slots,
+        kv_blocks: options.slots * context.div_ceil(BLOCK),
+        block_tokens: BLOCK,
+        // Who has a slot has its memory: there is nothing to foresee.
+        admission: Admission::WhileItFits,
+    };
+    Model { name: options.name.clone(), context, limits, paged: false }
 }
 
 impl Running {
     fn begin(options: &Options) -> Result<(Self, Model), String> {
-        check(&options.file)?;
-        let model = native::Model::load(&options.file, options.gpu_layers)?;
+        let model = loading::model(options)?;
         let template = Template::new(model.template(), model.borders())
             .map_err(|why| format!("{}: {why}", options.file.display()))?;
-        let context = options.context_of(model.trained_context());
-        let keeps = model.can_go_back();
-        let shape = Shape {
-            seats: options.slots,
-            context,
-            batch: options.batch,
-            threads: options.threads,
-            cache: options.cache,
-            flash_attention: options.flash_attention,
-        };
-        let cells = u64::from(shape.seats) * u64::from(context);
-        let too_much = |why: String| {
-            let slots = options.slots;
-            format!(
-                "{}: no memory for {slots} slots of {context} tokens, {cells} in all: lower slots or context ({why})",
-                options.file.display()
-            )
-        };
-        if cells > u64::from(u32::MAX / 2) {
-            return Err(too_much("more than llama.cpp can count".into()));
-        }
         let ends = (0..model.tokens()).filter(|token| model.ends(*token)).collect();
-        let memory = Context::new(model, &shape).map_err(too_much)?;
-        let limits = Limits {
-            step_tokens: options.batch,
-            chunk_tokens: u32::MAX,
-            sequences: options.slots,
-            kv_blocks: options.slots * context.div_ceil(BLOCK),
-            block_tokens: BLOCK,
-            // Who has a slot has its memory: there is nothing to foresee.
-            admission: Admission::WhileItFits,
-        };
-        let told = Model { name: options.name.clone(), context, limits, paged: false };
+        let (keeps, told) = (model.can_go_back(), told(options, model.trained_context()));
         let running = Self {
-            context: memory,
+            context: loading::context(model, options)?,
             template,
             seats: Seats::new(options.slots as usize, keeps),
             sampler: Sampler::default(),
@@ -199,23 +163,20 @@ impl Executor for Llama {
     fn load(&mut self) -> Result<Model, Failed> {
         // What was loaded goes first: memory may not suffice for both.
         self.running = None;
-        match Running::begin(&self.options) {
-            Ok((running, model)) => {
-                let Options { file, threads, slots, .. } = &self.options;
-                let (file, model_name, context) = (file.display(), &model.name, model.context);
-                tracing::info!(%file, model = model_name, slots, context, threads, "llama.cpp has loaded a model");
-                self.running = Some(running);
-                self.trouble.clear();
-                Ok(model)
-            }
-            Err(why) => {
-                if why != self.trouble {
-                    tracing::error!("llama.cpp: {why}");
-                }
-                self.trouble = why;
-                Err(ABSENT)
-            }
+        let stamp = Stamp::of(&self.options.file);
+        if self.failed.as_ref() == Some(&stamp) {
+            return Err(ABSENT);
         }
+        let (running, model) = Running::begin(&self.options).map_err(|why| {
+            tracing::error!("{why}");
+            self.failed = Some(stamp);
+            ABSENT
+        })?;
+        let Options { file, threads, slots, .. } = &self.options;
+        let (file, name, context) = (file.display(), &model.name, model.context);
+        tracing::info!(%file, model = name, slots, context, threads, "llama.cpp has loaded a model");
+        self.running = Some(running);
+        Ok(model)
     }
 
     fn read(&mut self, prompt: &Prompt) -> Result<Vec<u32>, Unread> {

@@ -14,6 +14,8 @@
 mod executor;
 mod json;
 #[cfg(feature = "llama")]
+mod loading;
+#[cfg(feature = "llama")]
 mod native;
 pub mod options;
 pub mod sampling;

@@ -21,7 +21,7 @@ fn begin() {
     });
 }
 
-/// What llama.cpp last complained of on this thread, for a message that says more than that something failed.
+/// What llama.cpp complained of on this thread, for a message that says more than that something failed.
 fn complaint() -> String {
     log::complaint().unwrap_or_else(|| "llama.cpp does not say why".into())
 }

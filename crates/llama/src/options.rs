@@ -7,6 +7,9 @@ use std::str::FromStr;
 /// Tokens of context where neither the options nor the model say less.
 const USUAL_CONTEXT: u32 = 4_096;
 
+/// Tokens of all slots: more is a slip of the pen, and llama.cpp would try.
+const MOST_TOKENS: u64 = 1 << 24;
+
 /// What is run, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -52,6 +55,19 @@ pub enum Flash {
     Off,
 }
 
+impl Cache {
+    /// Bytes of so many numbers.
+    #[must_use]
+    pub fn bytes(self, numbers: u64) -> u64 {
+        match self {
+            Self::F16 => numbers * 2,
+            Self::F32 => numbers * 4,
+            // 32 numbers share a scale of 16 bits.
+            Self::Q8 => numbers.div_ceil(32) * 34,
+        }
+    }
+}
+
 impl FromStr for Cache {
     type Err = &'static str;
 
@@ -94,6 +110,15 @@ impl Options {
             let (key, value) =
                 option.split_once('=').ok_or_else(|| format!("{option:?} is no option, such as slots=8"))?;
             options.set(key, value).map_err(|why| format!("{key}: {why}"))?;
+        }
+        if options.cache == Cache::Q8 && options.flash_attention == Flash::Off {
+            return Err("cache: q8_0 needs flash attention, which is off".into());
+        }
+        if u64::from(options.slots) * u64::from(options.context) > MOST_TOKENS {
+            let Self { slots, context, .. } = options;
+            return Err(format!(
+                "context: {slots} slots of {context} tokens are more than {MOST_TOKENS} in all"
+            ));
         }
         if options.batch < options.slots {
             let Self { batch, slots, .. } = options;
@@ -189,6 +214,8 @@ mod tests {
         assert_eq!(why("m.gguf?cache=f8"), "cache: is none of f16, f32, q8_0");
         assert_eq!(why("m.gguf?slots"), "\"slots\" is no option, such as slots=8");
         assert_eq!(why("m.gguf?slots=9&batch=8"), "batch: 8 tokens of a step are fewer than its 9 slots");
+        assert!(why("m.gguf?cache=q8_0&flash_attention=off").contains("needs flash attention"));
+        assert!(why("m.gguf?slots=256&context=1048576").contains("more than 16777216 in all"));
         for known in KNOWN {
             assert!(why("m.gguf?slot=2").contains(known), "{known}");
             assert!(!why(&format!("m.gguf?{known}=")).contains("is not an option"), "{known}");

@@ -80,6 +80,7 @@ impl Context {
         settings.no_perf = true;
         // Each sequence has memory of its own: in one for all, each would look through everybody's.
         settings.kv_unified = false;
+        super::log::complaint();
         // SAFETY: the model lives, and longer than the context.
         let raw = unsafe { sys::llama_init_from_model(model.raw(), settings) };
         let Some(raw) = NonNull::new(raw) else { return Err(super::complaint()) };

@@ -20,7 +20,7 @@ pub(super) fn redirect() {
     unsafe { sys::llama_log_set(Some(take), std::ptr::null_mut()) };
 }
 
-/// What was last complained of on this thread.
+/// What was first complained of on this thread since this was asked last: what follows only says that it failed.
 pub(super) fn complaint() -> Option<String> {
     LAST.with_borrow_mut(|line| line.complaint.take())
 }
@@ -50,7 +50,7 @@ impl Line {
             // What it cannot do becomes our own error where it matters.
             sys::GGML_LOG_LEVEL_ERROR => {
                 tracing::warn!("llama.cpp: {said}");
-                self.complaint = Some(said.to_owned());
+                self.complaint.get_or_insert_with(|| said.to_owned());
             }
             sys::GGML_LOG_LEVEL_WARN => tracing::info!("llama.cpp: {said}"),
             _ => tracing::debug!("llama.cpp: {said}"),

@@ -28,6 +28,7 @@ impl Model {
         // SAFETY: it has no preconditions.
         let mut settings = unsafe { sys::llama_model_default_params() };
         settings.n_gpu_layers = gpu_layers.cast_signed();
+        super::log::complaint();
         // SAFETY: the path ends with a zero and lives through the call; the settings are llama.cpp's own.
         let raw = unsafe { sys::llama_model_load_from_file(path.as_ptr(), settings) };
         let raw = NonNull::new(raw)
@@ -68,6 +69,30 @@ impl Model {
                 && !sys::llama_model_is_hybrid(self.raw())
                 && sys::llama_model_n_swa(self.raw()) == 0
         }
+    }
+
+    /// Whether keys and values may stand in the memory of another device.
+    pub(crate) fn may_be_elsewhere() -> bool {
+        // SAFETY: it has no preconditions.
+        unsafe { sys::llama_supports_gpu_offload() }
+    }
+
+    /// About how many numbers it keeps of each token, where that is the same for all; 0 where it is not known.
+    pub(crate) fn kept_numbers(&self) -> u64 {
+        if !self.can_go_back() {
+            return 0;
+        }
+        // SAFETY: the model lives.
+        let [width, heads, kept_heads, layers] = unsafe {
+            [
+                sys::llama_model_n_embd(self.raw()),
+                sys::llama_model_n_head(self.raw()),
+                sys::llama_model_n_head_kv(self.raw()),
+                sys::llama_model_n_layer(self.raw()),
+            ]
+        }
+        .map(|number| u64::from(number.max(0).cast_unsigned()));
+        2 * layers * kept_heads * width.checked_div(heads).unwrap_or(0)
     }
 
     /// How it wants conversations to be written down: a template in Jinja.
