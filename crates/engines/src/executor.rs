@@ -35,6 +35,17 @@ pub trait Executor: Send {
     /// Where it cannot go on. All sequences are lost then.
     fn step(&mut self, pieces: &[Piece<'_>], output: &mut Output) -> Result<(), Failed>;
 
+    /// Reads `texts`, each by itself, and appends the vectors that stand for them, one after the other. They are no more, and no
+    /// more tokens, than a step may have; nothing of them is kept.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot go on. All sequences are lost then.
+    fn embed(&mut self, texts: &[&[u32]], vectors: &mut Vec<f32>) -> Result<(), Failed> {
+        let _ = (texts, vectors);
+        Err(Failed("the executor makes no vectors"))
+    }
+
     /// What was computed of a sequence is of no use any more, except where blocks are shared: their contents stay until
     /// they are written anew. It may come back, beginning at its first token.
     fn forget(&mut self, number: Number);
@@ -51,6 +62,10 @@ pub struct Model {
     pub limits: Limits,
     /// Whether keys and values stand in the blocks that pieces name, so that prompts that begin alike can share them.
     pub paged: bool,
+    /// Whether it writes.
+    pub writes: bool,
+    /// Numbers of the vector that stands for a text; 0 where it makes none.
+    pub vector: u32,
 }
 
 /// What is to be read.

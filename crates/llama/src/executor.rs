@@ -59,7 +59,7 @@ fn told(options: &Options, trained: u32) -> Model {
         // Who has a slot has its memory: there is nothing to foresee.
         admission: Admission::WhileItFits,
     };
-    Model { name: options.name.clone(), context, limits, paged: false }
+    Model { name: options.name.clone(), context, limits, paged: false, writes: true, vector: 0 }
 }
 
 impl Running {

@@ -139,7 +139,7 @@ impl Answer for SteppedAnswer {
 impl Writing {
     fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Declined>> {
         if !self.accepted {
-            self.usage.prompt = ready!(self.mailbox.poll_verdict(cx))?;
+            self.usage.prompt = ready!(self.mailbox.poll_verdict(cx))?.tokens;
             self.accepted = true;
         }
         Poll::Ready(Ok(()))

@@ -12,8 +12,19 @@ const MOST: usize = 1_024;
 /// Tokens that one may want to see in the place of each.
 const MOST_LIKELY: u64 = 20;
 
+/// What a request wants of its prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// That they are gone on with.
+    Answers,
+    /// The vectors that stand for them, of so many numbers if it says so.
+    Vectors(Option<u64>),
+}
+
 /// What a request asks of an executor.
 pub(super) struct Ask {
+    /// What it wants.
+    pub(super) wanted: Wanted,
     /// What is to be read.
     pub(super) prompts: Vec<Prompt>,
     /// How many answers to each.
@@ -59,7 +70,14 @@ impl Ask {
         if prompts.len() * n as usize > MOST {
             return Err(Wrong::field("n", "times the number of prompts must be at most 1024"));
         }
-        Ok((Self { prompts, n, bounds, sampling, param }, dialect))
+        Ok((Self { n, bounds, sampling, param, ..Self::new(prompts, Wanted::Answers) }, dialect))
+    }
+
+    /// One of each, as it comes.
+    pub(super) fn new(prompts: Vec<Prompt>, wanted: Wanted) -> Self {
+        let sampling =
+            Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0, likely: None, endless: false };
+        Self { wanted, prompts, n: 1, bounds: Bounds::default(), sampling, param: "prompt" }
     }
 
     /// How many answers it asks for in all.

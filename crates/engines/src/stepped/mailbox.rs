@@ -18,10 +18,21 @@ pub(super) struct Mailbox {
 
 #[derive(Debug, Default)]
 struct Inner {
-    verdict: Option<Result<u32, Declined>>,
+    verdict: Option<Result<Taken, Declined>>,
     mail: Mail,
+    /// The vectors of texts, one after the other.
+    vectors: Vec<f32>,
     failed: Option<Failure>,
     waker: Option<Waker>,
+}
+
+/// A request that is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Tokens of its prompts.
+    pub(super) tokens: u32,
+    /// Numbers of a vector, where it asks for vectors.
+    pub(super) vector: u32,
 }
 
 /// Why a request is not computed.
@@ -58,8 +69,8 @@ pub(super) struct Event {
 }
 
 impl Mailbox {
-    /// Whether the request is let in: the tokens of its prompts.
-    pub(super) fn poll_verdict(&self, cx: &mut Context<'_>) -> Poll<Result<u32, Declined>> {
+    /// Whether the request is let in.
+    pub(super) fn poll_verdict(&self, cx: &mut Context<'_>) -> Poll<Result<Taken, Declined>> {
         let mut inner = self.lock();
         match inner.verdict.take() {
             Some(verdict) => Poll::Ready(verdict),
@@ -83,6 +94,19 @@ impl Mailbox {
         std::mem::swap(mail, &mut inner.mail);
         inner.mail.cached = mail.cached;
         Poll::Ready(Ok(()))
+    }
+
+    /// All vectors of a request, once there are so many numbers.
+    pub(super) fn poll_vectors(
+        &self,
+        numbers: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Vec<f32>, Failure>> {
+        let mut inner = self.lock();
+        if inner.vectors.len() == numbers {
+            return Poll::Ready(Ok(std::mem::take(&mut inner.vectors)));
+        }
+        inner.failed.map_or_else(|| wait(&mut inner, cx), |failure| Poll::Ready(Err(failure)))
     }
 
     /// Nobody wants the rest.
@@ -120,7 +144,7 @@ impl Post {
     }
 
     /// The request is let in, or not.
-    pub(super) fn decide(&self, verdict: Result<u32, Declined>) {
+    pub(super) fn decide(&self, verdict: Result<Taken, Declined>) {
         self.change(|inner| inner.verdict = Some(verdict));
     }
 
@@ -137,6 +161,11 @@ impl Post {
             inner.mail.events.push(Event { choice, text_end: inner.mail.text.len(), end: ended });
         });
         ended
+    }
+
+    /// The vector of the next text.
+    pub(super) fn embed(&self, vector: &[f32]) {
+        self.change(|inner| inner.vectors.extend_from_slice(vector));
     }
 
     /// What is left will not be written.

@@ -1,5 +1,6 @@
 use plimsoll_batching::step::{Next, Scheduler};
 
+use super::ask::Wanted;
 use super::metrics::StepMetrics;
 use super::sequence::Sequence;
 use crate::executor::{Executor, Failed, Model, Output, Piece};
@@ -42,6 +43,15 @@ impl Ready {
     pub(super) fn room(&self) -> u32 {
         let limits = &self.model.limits;
         self.model.context.min(limits.kv_blocks.saturating_mul(limits.block_tokens))
+    }
+
+    /// More tokens than a prompt may have of which this is wanted: one is left for an answer, and a text that becomes a vector is
+    /// read in one step.
+    pub(super) fn room_for(&self, wanted: Wanted) -> u32 {
+        match wanted {
+            Wanted::Answers => self.room(),
+            Wanted::Vectors(_) => self.model.context.min(self.model.limits.step_tokens) + 1,
+        }
     }
 
     /// A sequence that the scheduler knows.

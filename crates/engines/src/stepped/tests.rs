@@ -64,7 +64,14 @@ impl Executor for Toy {
         }
         told.loads += 1;
         self.memory.clear();
-        Ok(Model { name: "toy".into(), context: 64, limits: self.limits, paged: told.paged })
+        Ok(Model {
+            name: "toy".into(),
+            context: 64,
+            limits: self.limits,
+            paged: told.paged,
+            writes: true,
+            vector: 2,
+        })
     }
 
     fn read(&mut self, prompt: &Prompt) -> Result<Vec<u32>, Unread> {
@@ -111,6 +118,17 @@ impl Executor for Toy {
                 (0..count).for_each(|other| output.tell(&[b'0' + other], -1.0 - f32::from(other)));
             }
         }
+        Ok(())
+    }
+
+    fn embed(&mut self, texts: &[&[u32]], vectors: &mut Vec<f32>) -> Result<(), Failed> {
+        let mut told = self.told.lock().unwrap();
+        if told.fails_to_step {
+            return Err(Failed("lost in the middle"));
+        }
+        assert!(texts.len() <= self.limits.sequences as usize);
+        told.steps.push(texts.iter().map(|text| text.len()).sum());
+        vectors.extend(texts.iter().flat_map(|text| [text.len() as f32, text[0] as f32]));
         Ok(())
     }
 
@@ -324,6 +342,42 @@ fn who_wants_to_know_is_told_how_likely_each_token_was() {
 }
 
 #[test]
+fn texts_of_many_become_vectors_together_and_each_gets_his_own() {
+    let mut bench = bench(limits(), Told::default());
+    let texts = ["abc", "de", "fghij", "k", "lmnopqrstuvw"];
+    let mut answers: Vec<_> =
+        texts.iter().map(|text| bench.ask(Kind::Embedding, &json!({"input": text}))).collect();
+    let mut all = bench.ask(Kind::Embedding, &json!({"input": texts, "dimensions": 2}));
+    let mut written = bench.complete("xyz", 3);
+    let left = bench.ask(Kind::Embedding, &json!({"input": "nobody"}));
+    drop(left);
+    bench.run();
+    let vector = |text: &str| json!([text.len() as f32, f32::from(text.as_bytes()[0])]);
+    for (text, answer) in texts.iter().zip(&mut answers) {
+        let (status, body) = plain(&mut **answer);
+        assert_eq!((status, &body["data"][0]["embedding"]), (200, &vector(text)));
+        assert_eq!(body["usage"]["prompt_tokens"], text.len());
+    }
+    let (_, body) = plain(&mut *all);
+    let vectors: Vec<&Value> =
+        body["data"].as_array().unwrap().iter().map(|item| &item["embedding"]).collect();
+    assert_eq!(vectors, texts.map(vector).iter().collect::<Vec<_>>());
+    assert_eq!(text(&mut *written), expected("xyz", 3));
+    let told = bench.told.lock().unwrap();
+    assert_eq!(told.steps.iter().take(2).sum::<usize>(), 11 + 3, "four texts, then a step");
+    assert!(told.steps.iter().all(|tokens| *tokens <= 16), "{:?}", told.steps);
+}
+
+#[test]
+fn texts_that_were_not_read_are_told_so() {
+    let mut bench = bench(limits(), Told { fails_to_step: true, ..Told::default() });
+    let mut answer = bench.ask(Kind::Embedding, &json!({"input": ["a", "b"]}));
+    bench.turn();
+    assert_eq!(now(|cx| answer.poll_head(cx)), Some(Err(Failure::Broken("lost in the middle"))));
+    assert!(bench.driver.is_idle());
+}
+
+#[test]
 fn a_stop_string_ends_an_answer_at_once() {
     let mut bench = bench(limits(), Told::default());
     let says = expected("go", 12);
@@ -398,7 +452,9 @@ fn what_is_wrong_with_a_request_is_the_callers_to_mend() {
         (Kind::Chat, json!({"messages": []}), None),
         (Kind::Completion, json!({"prompt": "x", "logprobs": 21}), None),
         (Kind::Chat, json!({"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}), None),
-        (Kind::Embedding, json!({"input": "x"}), Some("model_not_supported")),
+        (Kind::Embedding, json!({"input": "x", "dimensions": 3}), None),
+        (Kind::Embedding, json!({"input": "seventeen letters"}), Some("context_length_exceeded")),
+        (Kind::Rerank, json!({"query": "x", "documents": ["x"]}), Some("model_not_supported")),
     ];
     for (kind, body, code) in asked {
         let mut answer = bench.ask(kind, &body);
