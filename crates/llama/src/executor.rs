@@ -5,7 +5,7 @@ use crate::loading::{self, Stamp};
 use crate::native::Context;
 use crate::options::Options;
 use crate::sampling::{self, Sampler};
-use crate::seats::Seats;
+use crate::seats::{Seats, Work};
 use crate::template::Template;
 
 /// Tokens of a block, by which the use of memory is told.
@@ -27,6 +27,8 @@ struct Running {
     template: Template,
     seats: Seats,
     sampler: Sampler,
+    /// What the pieces of a step cost, each with its index.
+    works: Vec<(Work, usize)>,
     /// The places in a step after which a token is wanted, each with its piece.
     wanted: Vec<(usize, usize)>,
     /// Tokens that say that all has been said.
@@ -74,6 +76,7 @@ impl Running {
             template,
             seats: Seats::new(options.slots as usize, keeps),
             sampler: Sampler::default(),
+            works: Vec::with_capacity(options.slots as usize),
             wanted: Vec::with_capacity(options.slots as usize),
             ends,
             said: Vec::with_capacity(64),
@@ -103,21 +106,19 @@ impl Running {
     }
 
     fn step(&mut self, pieces: &[Piece<'_>], output: &mut Output) -> Result<(), Failed> {
+        self.seat(pieces, output)?;
         self.wanted.clear();
-        for (index, piece) in pieces.iter().enumerate() {
-            let known = self.add(index, piece)?;
-            if known > 0 {
-                output.know(index, known as u32);
-            }
+        for at in 0..self.works.len() {
+            let (work, index) = self.works[at];
+            self.add(work, (index, &pieces[index]))?;
         }
         self.context.compute().map_err(|code| {
-            tracing::error!(
-                code,
-                tokens = pieces.iter().map(|piece| piece.tokens.len()).sum::<usize>(),
-                "llama.cpp cannot compute a step"
-            );
+            let tokens: usize = pieces.iter().map(|piece| piece.tokens.len()).sum();
+            tracing::error!(code, tokens, "llama.cpp cannot compute a step");
             Failed("llama.cpp could not compute a step")
         })?;
+        // What was written is told in the order of the pieces.
+        self.wanted.sort_unstable_by_key(|(_, index)| *index);
         for (place, index) in &self.wanted {
             let Piece { sampling, position, tokens, .. } = &pieces[*index];
             if sampling.endless {
@@ -140,9 +141,23 @@ impl Running {
         Ok(())
     }
 
-    /// Puts into the step what of a piece is not there yet; gives how many tokens are.
-    fn add(&mut self, index: usize, piece: &Piece<'_>) -> Result<usize, Failed> {
-        let work = self.seats.take(piece).ok_or(CONFUSED)?;
+    /// Finds out what the pieces cost, and brings them into the order of their seats: llama.cpp computes together what follows
+    /// each other so, and would take a round for each that does not.
+    fn seat(&mut self, pieces: &[Piece<'_>], output: &mut Output) -> Result<(), Failed> {
+        self.works.clear();
+        for (index, piece) in pieces.iter().enumerate() {
+            let work = self.seats.take(piece).ok_or(CONFUSED)?;
+            if work.known > 0 {
+                output.know(index, work.known as u32);
+            }
+            self.works.push((work, index));
+        }
+        self.works.sort_unstable_by_key(|(work, _)| work.seat);
+        Ok(())
+    }
+
+    /// Puts into the step what of a piece is not there yet.
+    fn add(&mut self, work: Work, (index, piece): (usize, &Piece<'_>)) -> Result<(), Failed> {
         let (seat, from) = (work.seat as u32, piece.position + work.known as u32);
         if work.cut && !self.context.cut(seat, from) {
             return Err(CONFUSED);
@@ -155,7 +170,7 @@ impl Running {
                 self.wanted.push((place, index));
             }
         }
-        Ok(work.known)
+        Ok(())
     }
 }
 

@@ -13,7 +13,6 @@ pub struct Seats {
     seats: Vec<Seat>,
     /// Whether a part of what is in a seat can be used again.
     keeps: bool,
-    turn: u64,
 }
 
 #[derive(Debug, Default)]
@@ -21,8 +20,6 @@ struct Seat {
     holder: Option<Number>,
     /// The tokens whose keys and values are there.
     kept: Vec<u32>,
-    /// When somebody last sat down.
-    taken: u64,
 }
 
 /// What a piece costs.
@@ -40,7 +37,7 @@ impl Seats {
     /// So many seats, all of them empty.
     #[must_use]
     pub fn new(count: usize, keeps: bool) -> Self {
-        Self { seats: (0..count).map(|_| Seat::default()).collect(), keeps, turn: 0 }
+        Self { seats: (0..count).map(|_| Seat::default()).collect(), keeps }
     }
 
     /// What there is to do for `piece`, after which it is there. `None` if it is of nobody who could sit here.
@@ -64,14 +61,13 @@ impl Seats {
         Some(Work { seat: at, known, cut })
     }
 
-    /// The best free seat for one who begins with `piece`: the one where most of it is, then the one left longest.
+    /// The best free seat for one who begins with `piece`: where most of it is, else the first, since llama.cpp computes those
+    /// together who sit side by side.
     fn sit(&mut self, piece: &Piece<'_>) -> Option<usize> {
         let free = self.seats.iter().enumerate().filter(|(_, seat)| seat.holder.is_none());
-        let best = free.min_by_key(|(_, seat)| (Reverse(common(&seat.kept, piece.tokens)), seat.taken));
+        let best = free.min_by_key(|(at, seat)| (Reverse(common(&seat.kept, piece.tokens)), *at));
         let at = best.filter(|_| piece.position == 0)?.0;
-        self.turn += 1;
-        let seat = &mut self.seats[at];
-        (seat.holder, seat.taken) = (Some(piece.number), self.turn);
+        self.seats[at].holder = Some(piece.number);
         Some(at)
     }
 
@@ -138,15 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_gets_the_seat_that_was_left_longest() {
-        let mut seats = Seats::new(2, true);
+    fn a_stranger_gets_the_first_free_seat() {
+        let mut seats = Seats::new(3, true);
         seats.take(&piece(1, 0, &[1, 1], true));
         seats.take(&piece(2, 0, &[2, 2], true));
-        assert_eq!(seats.take(&piece(3, 0, &[3], true)), None, "all are taken");
+        seats.take(&piece(3, 0, &[3, 3], true));
+        assert_eq!(seats.take(&piece(4, 0, &[4], true)), None, "all are taken");
+        seats.leave(3);
         seats.leave(2);
-        seats.leave(1);
-        assert_eq!(seats.take(&piece(3, 0, &[3, 3], true)), work(0, 0, true));
-        assert_eq!(seats.take(&piece(4, 1, &[3, 3], true)), None, "nobody begins in the middle");
+        assert_eq!(seats.take(&piece(4, 0, &[4, 4], true)), work(1, 0, true));
+        assert_eq!(seats.take(&piece(5, 1, &[3, 3], true)), None, "nobody begins in the middle");
     }
 
     #[test]
