@@ -1,7 +1,9 @@
 """llama.cpp in the gateway's own process says what llama-server says, alone and among many, and what is left is let go."""
+import base64
 import json
 import random
 import re
+import struct
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -202,6 +204,29 @@ def it_tells_how_likely_each_token_was_as_llama_server_does(stack):
     said = whole_answer(stack.url, COMPLETIONS, wire.completion_body("Hello", logprobs=2, max_tokens=9))["choices"][0]
     equal("".join(said["logprobs"]["tokens"]), said["text"], "tokens")
     equal([len(each) for each in said["logprobs"]["top_logprobs"]], [2] * len(said["logprobs"]["tokens"]), "others")
+
+
+def vectors(base, texts, **more):
+    data = whole_answer(base, "/v1/embeddings", {"model": "tiny", "input": texts, **more})["data"]
+    equal([item["index"] for item in data], list(range(len(texts))), "order")
+    return [item["embedding"] for item in data]
+
+
+def texts_become_the_vectors_that_llama_server_makes(stack):
+    draw = random.Random(3)
+    texts = [phrase(draw, longest) for longest in (1, 3, 12, 40) * 6]
+    ours = vectors(stack.url, texts)
+    # One after the other: of texts that come together llama-server makes other vectors, with several slots.
+    theirs = [vectors(stack.engine.url, [text])[0] for text in texts]
+    far = max(abs(a - b) for one, other in zip(ours, theirs, strict=True) for a, b in zip(one, other, strict=True))
+    assert far < 1e-5, f"numbers differ by {far}"
+    with ThreadPoolExecutor(8) as pool:
+        together = [vector for (vector,) in pool.map(lambda text: vectors(stack.url, [text]), texts)]
+        far = max(abs(a - b) for one, other in zip(ours, together) for a, b in zip(one, other))
+    assert far < 1e-5, f"numbers of texts that came together differ by {far}"
+    binary = vectors(stack.url, texts[:1], encoding_format="base64")[0]
+    floats = struct.unpack(f"<{len(ours[0])}f", base64.b64decode(binary))
+    assert max(abs(a - b) for a, b in zip(ours[0], floats)) < 1e-6, "base64 says something else"
 
 
 def what_does_not_fit_is_refused(stack):

@@ -203,7 +203,7 @@ class LlamaStack:
         self.folder = Path(tempfile.mkdtemp(prefix="plimsoll-e2e-"))
         try:
             self.engine = Engine("beside", free_ports(1)[0], self.folder, self.SLOTS, self.CONTEXT)
-            self.node = Node(binary, f"slots={self.SLOTS}&context={self.CONTEXT}", self.folder)
+            self.node = Node(binary, f"slots={self.SLOTS}&context={self.CONTEXT}&embeddings=on", self.folder)
             self.engine.wait_for(self.engine.url, "/health")
             self.node.wait_for(self.node.url, "/health")
         except BaseException:

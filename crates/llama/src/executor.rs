@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use plimsoll_batching::step::{Admission, Limits};
 use plimsoll_engines::executor::{Executor, Failed, Model, Number, Output, Piece, Prompt, Unread};
 
 use crate::loading::{self, Stamp};
-use crate::native::Context;
+use crate::native::{self, Context, Vectors};
 use crate::options::Options;
 use crate::sampling::{self, Sampler};
 use crate::seats::{Seats, Work};
@@ -23,7 +25,11 @@ pub struct Llama {
 
 /// A model that is loaded.
 struct Running {
-    context: Context,
+    model: Arc<native::Model>,
+    /// Where it writes.
+    context: Option<Context>,
+    /// Where it makes vectors.
+    vectors: Option<Vectors>,
     template: Template,
     seats: Seats,
     sampler: Sampler,
@@ -70,11 +76,19 @@ impl Running {
         let template = Template::new(model.template(), model.borders())
             .map_err(|why| format!("{}: {why}", options.file.display()))?;
         let ends = (0..model.tokens()).filter(|token| model.ends(*token)).collect();
-        let (keeps, told) = (model.can_go_back(), told(options, model.trained_context()));
+        let (context, vectors) = (loading::context(&model, options)?, loading::vectors(&model, options)?);
+        let told = Model {
+            writes: context.is_some(),
+            vector: vectors.as_ref().map_or(0, Vectors::numbers),
+            ..told(options, model.trained_context())
+        };
+        let seats = Seats::new(options.slots as usize, model.can_go_back());
         let running = Self {
-            context: loading::context(model, options)?,
+            model,
+            context,
+            vectors,
             template,
-            seats: Seats::new(options.slots as usize, keeps),
+            seats,
             sampler: Sampler::default(),
             works: Vec::with_capacity(options.slots as usize),
             wanted: Vec::with_capacity(options.slots as usize),
@@ -85,7 +99,7 @@ impl Running {
     }
 
     fn read(&self, prompt: &Prompt) -> Result<Vec<u32>, String> {
-        let model = self.context.model();
+        let model = &*self.model;
         match prompt {
             Prompt::Chat(body) => {
                 let text = self.template.write(body)?;
@@ -107,12 +121,13 @@ impl Running {
 
     fn step(&mut self, pieces: &[Piece<'_>], output: &mut Output) -> Result<(), Failed> {
         self.seat(pieces, output)?;
+        let context = self.context.as_mut().ok_or(CONFUSED)?;
         self.wanted.clear();
-        for at in 0..self.works.len() {
-            let (work, index) = self.works[at];
-            self.add(work, (index, &pieces[index]))?;
+        for (work, index) in &self.works {
+            let place = add(context, *work, &pieces[*index])?;
+            self.wanted.extend(place.map(|place| (place, *index)));
         }
-        self.context.compute().map_err(|code| {
+        context.compute().map_err(|code| {
             let tokens: usize = pieces.iter().map(|piece| piece.tokens.len()).sum();
             tracing::error!(code, tokens, "llama.cpp cannot compute a step");
             Failed("llama.cpp could not compute a step")
@@ -122,11 +137,11 @@ impl Running {
         for (place, index) in &self.wanted {
             let Piece { sampling, position, tokens, .. } = &pieces[*index];
             if sampling.endless {
-                self.context.exclude(*place, &self.ends);
+                context.exclude(*place, &self.ends);
             }
-            let scores = self.context.scores(*place).ok_or(CONFUSED)?;
+            let scores = context.scores(*place).ok_or(CONFUSED)?;
             let token = self.sampler.choose(scores, sampling, position + tokens.len() as u32);
-            let model = self.context.model();
+            let model = &*self.model;
             model.say(token, &mut self.said);
             output.write(token, &self.said, model.ends(token));
             if let Some(count) = sampling.likely {
@@ -155,23 +170,22 @@ impl Running {
         self.works.sort_unstable_by_key(|(work, _)| work.seat);
         Ok(())
     }
+}
 
-    /// Puts into the step what of a piece is not there yet.
-    fn add(&mut self, work: Work, (index, piece): (usize, &Piece<'_>)) -> Result<(), Failed> {
-        let (seat, from) = (work.seat as u32, piece.position + work.known as u32);
-        if work.cut && !self.context.cut(seat, from) {
-            return Err(CONFUSED);
-        }
-        let last = piece.tokens.len() - 1;
-        for (position, (at, token)) in (from..).zip(piece.tokens.iter().enumerate().skip(work.known)) {
-            let wanted = piece.writes && at == last;
-            let place = self.context.add((seat, position), *token, wanted).ok_or(CONFUSED)?;
-            if wanted {
-                self.wanted.push((place, index));
-            }
-        }
-        Ok(())
+/// Puts into the step what of a piece is not there yet; gives the place after which a token is wanted.
+fn add(context: &mut Context, work: Work, piece: &Piece<'_>) -> Result<Option<usize>, Failed> {
+    let (seat, from) = (work.seat as u32, piece.position + work.known as u32);
+    if work.cut && !context.cut(seat, from) {
+        return Err(CONFUSED);
     }
+    let mut place = None;
+    let last = piece.tokens.len() - 1;
+    for (position, (at, token)) in (from..).zip(piece.tokens.iter().enumerate().skip(work.known)) {
+        let wanted = piece.writes && at == last;
+        let added = context.add((seat, position), *token, wanted).ok_or(CONFUSED)?;
+        place = wanted.then_some(added);
+    }
+    Ok(place)
 }
 
 impl Executor for Llama {
@@ -203,10 +217,19 @@ impl Executor for Llama {
         self.running.as_mut().ok_or(ABSENT)?.step(pieces, output)
     }
 
+    fn embed(&mut self, texts: &[&[u32]], vectors: &mut Vec<f32>) -> Result<(), Failed> {
+        let running = self.running.as_mut().ok_or(ABSENT)?;
+        let reader = running.vectors.as_mut().ok_or(CONFUSED)?;
+        reader.read(texts, vectors).map_err(|code| {
+            tracing::error!(code, texts = texts.len(), "llama.cpp cannot read texts");
+            Failed("llama.cpp could not read texts")
+        })
+    }
+
     fn forget(&mut self, number: Number) {
         let Some(running) = &mut self.running else { return };
-        if let Some(seat) = running.seats.leave(number) {
-            running.context.cut(seat as u32, 0);
+        if let (Some(seat), Some(context)) = (running.seats.leave(number), &mut running.context) {
+            context.cut(seat as u32, 0);
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::native::{Context, Model, Shape};
+use crate::native::{Context, Model, Shape, Vectors};
 use crate::options::Options;
 
 /// By which one sees whether a file has changed.
@@ -32,13 +33,16 @@ pub(crate) fn check(file: &Path) -> Result<(), String> {
 }
 
 /// The model of `options`.
-pub(crate) fn model(options: &Options) -> Result<Model, String> {
+pub(crate) fn model(options: &Options) -> Result<Arc<Model>, String> {
     check(&options.file)?;
-    Model::load(&options.file, options.gpu_layers)
+    Model::load(&options.file, options.gpu_layers).map(Arc::new)
 }
 
-/// Memory for `model` at work.
-pub(crate) fn context(model: Model, options: &Options) -> Result<Context, String> {
+/// Memory for `model` at work, if it writes.
+pub(crate) fn context(model: &Arc<Model>, options: &Options) -> Result<Option<Context>, String> {
+    if model.only_reads() {
+        return Ok(None);
+    }
     let context = options.context_of(model.trained_context());
     let (slots, file) = (options.slots, options.file.display());
     let all = u64::from(slots) * u64::from(context);
@@ -52,17 +56,31 @@ pub(crate) fn context(model: Model, options: &Options) -> Result<Context, String
             free >> 20
         ));
     }
-    let shape = Shape {
-        seats: slots,
-        context,
+    Context::new(Arc::clone(model), &shape(model, options)).map(Some).map_err(|why| {
+        format!(
+            "{file}: llama.cpp makes no room for {slots} slots of {context} tokens, which slots and context lower: {why}"
+        )
+    })
+}
+
+/// Room for the vectors of texts, if `model` makes them.
+pub(crate) fn vectors(model: &Arc<Model>, options: &Options) -> Result<Option<Vectors>, String> {
+    if !model.only_reads() && !options.embeddings {
+        return Ok(None);
+    }
+    let made = Vectors::new(Arc::clone(model), &shape(model, options));
+    made.map(Some).map_err(|why| format!("{}: no embeddings: {why}", options.file.display()))
+}
+
+fn shape(model: &Model, options: &Options) -> Shape {
+    Shape {
+        seats: options.slots,
+        context: options.context_of(model.trained_context()),
         batch: options.batch,
         threads: options.threads,
         cache: options.cache,
         flash_attention: options.flash_attention,
-    };
-    Context::new(model, &shape).map_err(|why| {
-        format!("{file}: llama.cpp makes no room for {slots} slots of {context} tokens, which slots and context lower: {why}")
-    })
+    }
 }
 
 /// Bytes of memory that may be used, if the system says so.

@@ -5,9 +5,12 @@
 mod context;
 mod log;
 mod model;
+mod step;
+mod vectors;
 
 pub(crate) use context::{Context, Shape};
 pub(crate) use model::Model;
+pub(crate) use vectors::Vectors;
 
 use std::sync::Once;
 

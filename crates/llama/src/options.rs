@@ -31,6 +31,8 @@ pub struct Options {
     pub cache: Cache,
     /// Whether attention is computed in one go.
     pub flash_attention: Flash,
+    /// Whether a model that writes makes vectors of texts too.
+    pub embeddings: bool,
 }
 
 /// The type of keys and values.
@@ -139,6 +141,7 @@ impl Options {
             gpu_layers: MOST_LAYERS,
             cache: Cache::F16,
             flash_attention: Flash::Auto,
+            embeddings: false,
         }
     }
 
@@ -154,6 +157,11 @@ impl Options {
             "gpu_layers" => self.gpu_layers = whole(value, 0..=MOST_LAYERS)?,
             "cache" => self.cache = value.parse()?,
             "flash_attention" => self.flash_attention = value.parse()?,
+            "embeddings" => match value {
+                "on" => self.embeddings = true,
+                "off" => self.embeddings = false,
+                _ => return Err("is none of on, off".into()),
+            },
             _ => return Err(format!("is not an option; there are {}", KNOWN.join(", "))),
         }
         Ok(())
@@ -169,8 +177,8 @@ impl Options {
 /// More than any model has.
 const MOST_LAYERS: u32 = 10_000;
 
-const KNOWN: [&str; 8] =
-    ["name", "slots", "context", "batch", "threads", "gpu_layers", "cache", "flash_attention"];
+const KNOWN: [&str; 9] =
+    ["name", "slots", "context", "batch", "threads", "gpu_layers", "cache", "flash_attention", "embeddings"];
 
 /// One core is left to those who serve.
 fn spare_cores() -> u32 {

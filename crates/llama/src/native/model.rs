@@ -13,6 +13,8 @@ pub(crate) struct Model {
 
 // SAFETY: a model is not tied to the thread that loaded it.
 unsafe impl Send for Model {}
+// SAFETY: what is asked of it here reads and changes nothing.
+unsafe impl Sync for Model {}
 
 impl Model {
     /// Loads `file`, so many layers of it onto a GPU if there is one.
@@ -59,6 +61,23 @@ impl Model {
     pub(crate) fn trained_context(&self) -> u32 {
         // SAFETY: the model lives.
         unsafe { sys::llama_model_n_ctx_train(self.raw()) }.max(0).cast_unsigned()
+    }
+
+    /// Whether it reads texts and writes none.
+    pub(crate) fn only_reads(&self) -> bool {
+        let architecture = self.described("general.architecture").unwrap_or_default();
+        self.described(&format!("{architecture}.attention.causal")).as_deref() == Some("false")
+    }
+
+    /// What the file says of the model under a key.
+    fn described(&self, key: &str) -> Option<String> {
+        let (key, mut value) = (CString::new(key).ok()?, [0; 128]);
+        // SAFETY: the model lives, the key ends with a zero, and the buffer is as long as is said.
+        let length = unsafe {
+            sys::llama_model_meta_val_str(self.raw(), key.as_ptr(), value.as_mut_ptr(), value.len())
+        };
+        // SAFETY: what was written ends with a zero, within the buffer.
+        (length >= 0).then(|| unsafe { CStr::from_ptr(value.as_ptr()) }.to_string_lossy().into_owned())
     }
 
     /// Whether the last tokens of a sequence can be taken back, and others follow the first.
