@@ -205,7 +205,7 @@ class LlamaStack:
             self.engine = Engine("beside", free_ports(1)[0], self.folder, self.SLOTS, self.CONTEXT)
             self.node = Node(binary, f"slots={self.SLOTS}&context={self.CONTEXT}&embeddings=on", self.folder)
             self.engine.wait_for(self.engine.url, "/health")
-            self.node.wait_for(self.node.url, "/health")
+            self.node.wait_for(self.node.url, "/v1/models/tiny")
         except BaseException:
             self.close()
             raise
