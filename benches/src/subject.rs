@@ -9,9 +9,9 @@ use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
 use plimsoll_engines::event;
 use plimsoll_engines::json::Scanner;
 use plimsoll_routing::affinity::{Cache, Index};
-use plimsoll_routing::{Config, Fleet, RequestShape, Router};
+use plimsoll_routing::{Config, Fleet, Report, RequestShape, Router};
 use plimsoll_types::blocks::{self, Chain};
-use plimsoll_types::{BackendSpec, Blocks, Instant, Kind, Priority, ServedModel};
+use plimsoll_types::{BackendSpec, Blocks, Instant, Kind, Prices, Priority, ServedModel};
 
 /// An event of a chat, as vLLM writes it.
 pub const CHAT_EVENT: &[u8] = br#"{"id":"chatcmpl-9f0c1b2a3d4e5f60","object":"chat.completion.chunk","created":1750000000,"model":"llama-3.1-70b","choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}]}"#;
@@ -42,21 +42,33 @@ pub fn pick_with_prompt(policy: &'static str, backends: usize) -> impl FnMut() {
     pick_for(policy, backends, move || next.next().expect("it goes round"))
 }
 
+/// The fleet is one at work: every backend has a price and a memory, writes an answer, has been measured and has reported.
 fn pick_for(policy: &'static str, backends: usize, mut blocks: impl FnMut() -> Blocks) -> impl FnMut() {
     let spec = |index: usize| BackendSpec {
         name: format!("b{index}"),
         models: vec![ServedModel::plain("m")],
         max_in_flight: u32::MAX,
+        kv_tokens: Some(1_000_000),
+        prices: Prices { hour: 4.0, committed: index.is_multiple_of(2), ..Prices::default() },
         ..BackendSpec::default()
     };
     let config = Config { policy, ..Config::default() };
     let fleet = Fleet::new((0..backends).map(spec).collect(), config, None);
     let pool = Arc::clone(fleet.pool("m").expect("a bench needs a pool"));
     let mut router = Router::new(1);
+    let at = |millis: u64| Instant::ORIGIN + Duration::from_millis(millis);
+    let mut at_work = Vec::new();
+    for backend in &pool.members {
+        let report = Report { waiting: Some(1), running: Some(8), kv_used: Some(0.3), unread_tokens: None };
+        backend.reported(at(1_000), &report);
+        let mut sent = router.pick(&pool, &RequestShape::typical(at(1_000)), &[], &fleet.config);
+        sent.iter_mut().for_each(|sent| sent.first_token(at(1_030)));
+        at_work.push(sent);
+    }
     move || {
-        let blocks = blocks();
-        let typical = RequestShape::typical(Instant::from_nanos(1_000_000));
-        let request = RequestShape { prompt_tokens: 500, blocks: &blocks, ..typical };
+        let (blocks, _) = (blocks(), &at_work);
+        let request =
+            RequestShape { prompt_tokens: 500, blocks: &blocks, ..RequestShape::typical(at(1_500)) };
         black_box(router.pick(&pool, black_box(&request), &[], &fleet.config).is_ok());
     }
 }

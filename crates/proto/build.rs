@@ -12,6 +12,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 const FILES: &[&str] = &[
     "plimsoll/v1/inference.proto",
     "plimsoll/v1/engine.proto",
+    "plimsoll/v1/peer.proto",
     "grpc/health/v1/health.proto",
     "grpc/reflection/v1/reflection.proto",
     "grpc/reflection/v1alpha/reflection.proto",

@@ -3,7 +3,8 @@ import json
 import threading
 
 import wire
-from runner import equal
+from runner import equal, until
+from stack import Gateway
 
 
 def three_engines_share_the_load(stack):
@@ -43,3 +44,31 @@ def the_metrics_count_every_backend(stack):
     assert lines, "no metric begins with plimsoll_"
     for engine in stack.engines:
         assert any(f'backend="{engine.short_name}"' in line for line in lines), f"no backend {engine.short_name}"
+
+
+def what_one_gateway_sent_another_finds_in_the_caches_of_engines(stack):
+    stack.needs_gateway()
+    binary = stack.gateway.command[0]
+    asks = f'peers: {{gateways: ["{stack.gateway.admin}"], every_ms: 100}}'
+    other = Gateway(binary, stack.engines, stack.folder, asks, name="peer")
+    try:
+        other.wait_for(other.admin, "/readyz")
+        until("an answer of the other gateway", lambda: metric(other, "plimsoll_peer_polls_total", 'outcome="ok"'))
+        heard, found = metric(other, "plimsoll_peer_prompts_total"), []
+        for number in range(8):
+            body = wire.chat_body(f"Ship {number} of a long convoy is under way. " * 24, max_tokens=4)
+            equal(wire.post(stack.url, "/v1/chat/completions", body)[0], 200, "status")
+            until("the news", lambda: metric(other, "plimsoll_peer_prompts_total") > heard + number)
+            status, _, answer = wire.post(other.url, "/v1/chat/completions", body)
+            equal(status, 200, "status")
+            found.append(json.loads(answer)["usage"]["prompt_tokens_details"]["cached_tokens"])
+        # By chance a third of them would be.
+        assert sum(cached > 100 for cached in found) >= 6, f"tokens that were cached: {found}"
+    finally:
+        other.end()
+
+
+def metric(gateway, name, label=""):
+    """The sum of what a gateway counts under a name, where a label is."""
+    lines = wire.get(gateway.admin, "/metrics")[2].decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{") and label in line)

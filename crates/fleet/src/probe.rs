@@ -82,7 +82,7 @@ impl Prober {
     fn traffic(&self, begun: Instant, now: Instant) -> Traffic {
         let lately = (now - begun).max(self.config.probe);
         Traffic {
-            writing: self.backend.outlier.since_token(now).is_some_and(|since| since <= lately),
+            writing: self.backend.load.since_token(now).is_some_and(|since| since <= lately),
             busy: self.backend.load.in_flight() > 0,
         }
     }

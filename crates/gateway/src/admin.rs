@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::head;
 use crate::house::House;
+use crate::peers;
 
 /// What operators may ask and do.
 pub(crate) struct Admin {
@@ -73,6 +74,14 @@ impl Admin {
             (&Method::GET, "/explain") => {
                 explain::answer(&self.house, request.uri().query().unwrap_or_default())
             }
+            (&Method::GET, "/sent") => {
+                let mut sent = Response::new(Full::new(peers::say(
+                    &self.house,
+                    request.uri().query().unwrap_or_default(),
+                )));
+                sent.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+                sent
+            }
             (&Method::POST, "/drain") => {
                 self.drain.notify_one();
                 text(StatusCode::ACCEPTED, "draining\n")
@@ -84,7 +93,7 @@ impl Admin {
                 text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n")
             }
             _ => {
-                let here = "here are /metrics /livez /readyz /fleet /explain?model=NAME, POST /fleet/drain?backend=NAME, \
+                let here = "here are /metrics /livez /readyz /fleet /explain?model=NAME /sent, POST /fleet/drain?backend=NAME, \
                             POST /fleet/drain?domain=NAME, the same with /fleet/resume, POST /reload and POST /drain\n";
                 text(StatusCode::NOT_FOUND, here)
             }

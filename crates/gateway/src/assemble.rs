@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +55,7 @@ pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String
     let snapshot = Snapshot::new(fleet, settings.config.pipeline.clone());
     let settings = ArcSwap::from_pointee(settings);
     Ok(Arc::new(House {
+        id: RandomState::new().build_hasher().finish(),
         shared: Shared::new(snapshot),
         settings,
         tls,

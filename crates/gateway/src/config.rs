@@ -7,6 +7,7 @@ mod executing;
 mod grpc;
 mod listed;
 mod overrides;
+mod peers;
 mod reference;
 mod requests;
 
@@ -16,6 +17,8 @@ pub use embedded::Embedded;
 pub use grpc::Grpc;
 pub(crate) use listed::read_listed;
 pub use overrides::Overrides;
+pub use peers::Peers;
+pub(crate) use peers::host as peer_host;
 pub use plimsoll_yaml::Problem;
 pub use reference::reference;
 pub use requests::Requests;
@@ -64,6 +67,8 @@ pub struct Config {
     pub routing: plimsoll_routing::Config,
     /// How backends are watched.
     pub fleet: plimsoll_fleet::Config,
+    /// Other gateways before the same backends.
+    pub peers: Peers,
     /// The life of a request.
     pub pipeline: plimsoll_pipeline::Config,
     /// What was said on the command line.
@@ -99,6 +104,7 @@ impl Default for Config {
             embedded: Embedded::default(),
             routing: plimsoll_routing::Config::default(),
             fleet: plimsoll_fleet::Config::default(),
+            peers: Peers::default(),
             pipeline: plimsoll_pipeline::Config::default(),
             overrides: Overrides::default(),
         }
@@ -159,6 +165,7 @@ impl Section for Config {
         keys.section(Key::new("embedded", "The embedded fleet, where it serves."), &mut self.embedded);
         keys.section(Key::new("routing", "How backends are chosen."), &mut self.routing);
         keys.section(Key::new("fleet", "How backends are watched: probes and load."), &mut self.fleet);
+        keys.section(Key::new("peers", "Other gateways before the same backends."), &mut self.peers);
         keys.section(Key::new("pipeline", "Limits on the life of a request."), &mut self.pipeline);
         let key = Key::new("batching", "Requests of different callers that go to a backend as one call.");
         keys.section(key, &mut self.pipeline.batching);

@@ -102,6 +102,7 @@ pub(crate) fn components(cost: &Cost) -> Map<String, Value> {
     told.insert("expected_ttft_ms".into(), millis(cost.ttft()));
     told.insert("of_which_ms".into(), parts.into());
     told.insert("times".into(), json!(cost.times));
+    told.insert("tier".into(), cost.tier.name().into());
     told
 }
 

@@ -17,6 +17,8 @@ use crate::config::{BackendConfig, Config};
 
 /// The shared parts of a running gateway.
 pub struct House {
+    /// Which run of which gateway this is.
+    pub(crate) id: u64,
     /// What pipelines share.
     pub shared: Arc<Shared>,
     pub(crate) settings: ArcSwap<Settings>,

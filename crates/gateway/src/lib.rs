@@ -31,6 +31,7 @@ mod janitor;
 mod lifecycle;
 mod node;
 mod openai;
+mod peers;
 mod reload;
 mod route;
 mod serve;

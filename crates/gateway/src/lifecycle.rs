@@ -28,6 +28,7 @@ use crate::core::{self, Seat};
 use crate::discovery::{self, Found};
 use crate::fleet;
 use crate::house::House;
+use crate::peers;
 use crate::reload::Reloader;
 use crate::sources::Sources;
 
@@ -98,6 +99,7 @@ async fn control(
         start_upkeep(exporter, Arc::clone(&house));
     }
     let _watching = fleet::start(&house);
+    tokio::task::spawn_local(peers::start(Arc::clone(&house)));
     let found = Found::default();
     let mut sources = Sources::new(&house, &found);
     sources.look().await;

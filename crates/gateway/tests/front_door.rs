@@ -23,6 +23,7 @@ mod limits;
 mod micro_batches;
 mod midstream;
 mod openai_http;
+mod peers;
 mod places;
 mod reload;
 mod retries;

@@ -116,6 +116,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// What `request` would cost at candidate `index`.
+    #[inline(always)]
     #[must_use]
     pub fn cost(&self, index: usize, request: &RequestShape<'_>) -> Cost {
         Cost::of(&self[index], request, self.cached(index), &self.conditions)

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use plimsoll_types::{Key, Keys, Section};
 
-use crate::{DomainConfig, policy};
+use crate::{DomainConfig, Slo, policy};
 
 /// How backends are chosen and when they are taken out of service.
 #[derive(Debug, Clone)]
@@ -33,6 +33,21 @@ pub struct Config {
     pub domains: Vec<DomainConfig>,
     /// Seconds that a dollar is worth when backends with prices are compared.
     pub seconds_per_dollar: f64,
+    /// Within what time a first token is promised; zero where nothing is.
+    pub slo_ttft: Duration,
+    /// Within what time each further token is promised; zero where nothing is.
+    pub slo_itl: Duration,
+}
+
+impl Config {
+    /// What is promised to callers.
+    pub(crate) fn slo(&self) -> Slo {
+        let seconds = |promised: Duration| match promised {
+            Duration::ZERO => f32::INFINITY,
+            promised => promised.as_secs_f32(),
+        };
+        Slo { ttft: seconds(self.slo_ttft), itl: seconds(self.slo_itl) }
+    }
 }
 
 impl Default for Config {
@@ -51,6 +66,8 @@ impl Default for Config {
             domains: Vec::new(),
             prefix_blocks: 1 << 20,
             seconds_per_dollar: 20.0,
+            slo_ttft: Duration::ZERO,
+            slo_itl: Duration::ZERO,
         }
     }
 }
@@ -116,6 +133,17 @@ impl Section for Config {
             "Seconds of waiting that a dollar is worth when backends with prices are compared; 0 lets money not count.",
         );
         keys.decimal(key, 0.0..=1e6, &mut self.seconds_per_dollar);
+        let key = Key::new(
+            "slo_ttft_ms",
+            "Within how many milliseconds a first token is promised: backends that are expected to keep that go before those \
+             that are not, whatever they cost. 0 means that nothing is promised.",
+        );
+        keys.millis(key, 0..=3_600_000, &mut self.slo_ttft);
+        let key = Key::new(
+            "slo_itl_ms",
+            "The same of each further token: within how many milliseconds of the one before it.",
+        );
+        keys.millis(key, 0..=60_000, &mut self.slo_itl);
         if self.max_ejection < self.base_ejection {
             keys.wrong("max_ejection_ms", "is below base_ejection_ms".into());
         }

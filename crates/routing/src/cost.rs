@@ -30,6 +30,46 @@ pub struct Cost {
     pub money: f32,
     /// How many times all of that counts, for a backend that is less wanted or has just come.
     pub times: f32,
+    /// What comes before all of that.
+    pub tier: Tier,
+}
+
+/// Whom to prefer whatever it costs: nobody goes to a later one who has a choice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Answers as fast as is promised, where something is.
+    #[default]
+    Feasible,
+    /// Has room, and answers later than promised.
+    Slow,
+    /// Its memory is as good as full.
+    Full,
+}
+
+impl Tier {
+    /// Its name, for operators.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Feasible => "feasible",
+            Self::Slow => "slow",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// What is promised to callers, in seconds; infinite where nothing is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slo {
+    /// Until the first token.
+    pub ttft: f32,
+    /// Between two tokens.
+    pub itl: f32,
+}
+
+impl Slo {
+    /// Nothing is promised.
+    pub const NONE: Self = Self { ttft: f32::INFINITY, itl: f32::INFINITY };
 }
 
 /// How much a second of the answer counts beside a second of waiting for its first token: readers read slower than that.
@@ -45,10 +85,10 @@ const MOST_HIT: f32 = 0.9;
 const MEMORY_SECONDS: f32 = 0.15;
 /// Share of memory beyond which nobody is sent there who has a choice.
 const MEMORY_FULL: f32 = 0.97;
+/// The share is not taken to be more: the barrier is at its top there.
+const MEMORY_TOP: f32 = 0.99;
 /// How many times as slow as others a backend must write for that to count.
 const LAME: f32 = 2.0;
-/// What it costs to be sent there nevertheless.
-const MEMORY_FULL_SECONDS: f32 = 60.0;
 
 /// What a pick knows of a pool beside its members.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,6 +105,8 @@ pub struct Conditions {
     pub eviction: f32,
     /// Seconds that a dollar is worth.
     pub seconds_per_dollar: f32,
+    /// What is promised to callers.
+    pub slo: Slo,
 }
 
 impl Conditions {
@@ -76,6 +118,7 @@ impl Conditions {
         prompt_seconds: 0.0,
         eviction: 0.0,
         seconds_per_dollar: 0.0,
+        slo: Slo::NONE,
     };
 
     /// The conditions of a pool with this pace, whose backends read prompts for `utilisation` of their time, each for
@@ -94,41 +137,53 @@ impl Conditions {
             prompt_seconds,
             eviction: EVICTION_WEIGHT * hit / (1.0 - hit),
             seconds_per_dollar: config.seconds_per_dollar as f32,
+            slo: config.slo(),
         }
     }
 }
 
 impl Cost {
     /// What `request` would cost at `backend`, which has the first `cached` tokens of its prompt.
+    #[inline(always)]
     #[must_use]
     pub fn of(backend: &Backend, request: &RequestShape<'_>, cached: u32, conditions: &Conditions) -> Self {
         let (load, speed) = (&backend.load, &backend.speed);
         let pace = backend.pace.read(request.now, conditions.pace);
         let uncached = request.prompt_tokens.saturating_sub(cached).max(1);
         let prefill = speed.prefill(uncached, cached) * pace;
-        let others = &backend.others;
-        let decoding = load.decoding() + others.running(request.now) as u32;
+        let decoding = load.decoding() as f32 + backend.others.running(request.now);
         let waiting = backend.others_seconds(request.now, (pace, conditions.prompt_seconds));
-        let context = load.context();
-        let step = speed.decode(decoding, context) * f32::from(u8::from(decoding > 0));
-        let length = request.prompt_tokens + request.expected_output / 2;
+        let context = load.context() as i64 as f32;
+        let step = if decoding >= 1.0 { speed.decode(decoding, context) } else { 0.0 };
         let output = request.expected_output as f32;
-        let writing = lameness(backend.writing.read(request.now, conditions.writing) / conditions.writing);
-        let token = speed.decode(decoding + 1, context + u64::from(length)) * writing;
-        Self {
+        let length = request.prompt_tokens as f32 + output * 0.5;
+        let writing = lameness(backend.writing.read(request.now, conditions.writing), conditions.writing);
+        let token = speed.decode(decoding + 1.0, context + length) * writing;
+        let memory = memory_used(backend, request, context);
+        let mut cost = Self {
             network: backend.round_trip(),
             queue: load.queued_seconds() * pace + waiting + step * 0.5,
             prefill,
             decode: output * token * DECODE_WEIGHT,
             recompute: prefill * conditions.externality,
-            eviction: prefill * conditions.eviction * f32::from(u8::from(backend.evicts())),
+            eviction: if backend.evicts() { prefill * conditions.eviction } else { 0.0 },
             // Half of what they write is still to come, in the mean.
-            crowding: decoding as f32 * output * 0.5 * speed.share(length) * writing * CROWDING_WEIGHT,
-            memory: memory(backend, request, context),
-            money: conditions.seconds_per_dollar
-                * dollars(&backend.spec.prices, request, prefill + output * token / (decoding + 1) as f32),
-            times: (backend.weight() * backend.ramp(request.now)).recip(),
+            crowding: decoding * output * 0.5 * speed.share(length) * writing * CROWDING_WEIGHT,
+            memory: barrier(memory),
+            money: 0.0,
+            times: backend.times(request.now),
+            tier: Tier::Feasible,
+        };
+        if conditions.seconds_per_dollar > 0.0 && !backend.marginal.is_nothing() {
+            let seconds = prefill + output * token / (decoding + 1.0);
+            cost.money = conditions.seconds_per_dollar * backend.marginal.dollars(request, seconds);
         }
+        if memory > MEMORY_FULL {
+            cost.tier = Tier::Full;
+        } else if cost.ttft() > conditions.slo.ttft || token > conditions.slo.itl {
+            cost.tier = Tier::Slow;
+        }
+        cost
     }
 
     /// Seconds until the first token.
@@ -138,29 +193,58 @@ impl Cost {
     }
 
     /// All of it.
+    #[inline(always)]
     #[must_use]
     pub fn total(&self) -> f32 {
-        let caller = self.ttft() + self.decode + self.memory + self.money;
-        (caller + self.recompute + self.eviction + self.crowding) * self.times
+        // In pairs, since a sum waits for the one before it.
+        let caller = (self.ttft() + self.decode) + (self.memory + self.money);
+        (caller + (self.recompute + (self.eviction + self.crowding))) * self.times
     }
 }
 
 /// How many times as long a backend writes as others do that were predicted to write as fast: a gray failure, which answers
 /// everything and is no use to anybody. Less than [`LAME`] is the table's error and no reason to leave it idle.
-fn lameness(beside_others: f32) -> f32 {
-    if beside_others > LAME { beside_others } else { 1.0 }
+fn lameness(pace: f32, of_others: f32) -> f32 {
+    if pace > LAME * of_others { pace / of_others } else { 1.0 }
 }
 
-/// What a request costs beside what is paid anyway, if it takes so many seconds of GPU.
-fn dollars(prices: &Prices, request: &RequestShape<'_>, seconds: f32) -> f32 {
-    let tokens = prices.tokens(request.prompt_tokens, request.expected_output);
-    prices.marginal_second() as f32 * seconds + tokens as f32
+/// What using a backend costs beside what is paid anyway, in dollars.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marginal {
+    /// A second of all its GPUs.
+    second: f32,
+    /// A token of a prompt, and one of an answer.
+    token: (f32, f32),
 }
 
-/// A barrier that is nothing as long as there is room, and steep near the end of it.
-fn memory(backend: &Backend, request: &RequestShape<'_>, context: u64) -> f32 {
-    let Some(room) = backend.spec.kv_tokens else { return 0.0 };
-    let needed = context + u64::from(request.prompt_tokens + request.expected_output);
-    let share = (needed as f32 / room.max(1) as f32).max(backend.others.kv_used(request.now));
-    if share > MEMORY_FULL { MEMORY_FULL_SECONDS * share } else { MEMORY_SECONDS * share / (1.0 - share) }
+impl Marginal {
+    pub(crate) fn of(prices: &Prices) -> Self {
+        let token = (prices.tokens(1, 0) as f32, prices.tokens(0, 1) as f32);
+        Self { second: prices.marginal_second() as f32, token }
+    }
+
+    fn is_nothing(self) -> bool {
+        self.second + self.token.0 + self.token.1 == 0.0
+    }
+
+    /// A request that takes so many seconds of GPU.
+    fn dollars(self, request: &RequestShape<'_>, seconds: f32) -> f32 {
+        let (prompt, answer) = (request.prompt_tokens as f32, request.expected_output as f32);
+        self.second * seconds + self.token.0 * prompt + self.token.1 * answer
+    }
+}
+
+/// The share of memory that is in use with `request`, where it is known how much there is.
+fn memory_used(backend: &Backend, request: &RequestShape<'_>, context: f32) -> f32 {
+    let Some(room) = backend.kv_tokens else { return 0.0 };
+    let needed = context + (request.prompt_tokens + request.expected_output) as f32;
+    (needed / room.max(1) as f32).max(backend.others.kv_used(request.now))
+}
+
+/// Nothing as long as there is room, and steep near the end of it.
+fn barrier(used: f32) -> f32 {
+    // Of several that are full the least full one is still the best.
+    let beyond = (used - MEMORY_TOP).max(0.0);
+    let used = used.min(MEMORY_TOP);
+    MEMORY_SECONDS * used / (1.0 - used) * (1.0 + beyond)
 }

@@ -67,7 +67,11 @@ impl Dispatched {
         let expected_ttft = Cost::of(backend, request, cached, conditions).ttft();
         let share = backend.share(request, cached);
         if let Some(cache) = &backend.cache {
-            cache.insert(request.blocks.hashes(), request.now);
+            let blocks = request.blocks.hashes();
+            cache.insert(blocks, request.now);
+            if !blocks.is_empty() {
+                pool.journal.sent(backend.slot, blocks, request.now);
+            }
             pool.prefix_tokens.increment(u64::from(cached));
         }
         backend.begins(request.now);
@@ -104,7 +108,7 @@ impl Dispatched {
     pub fn first_token(&mut self, now: Instant) {
         if !self.started {
             let ttft = (now - self.at).as_secs_f32();
-            self.backend.outlier.wrote(now);
+            self.backend.load.wrote(now);
             self.backend.answered(now, ttft);
             self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
             let elapsed = ttft - self.backend.round_trip();
@@ -116,7 +120,7 @@ impl Dispatched {
 
     /// A piece of a stream with a token came.
     pub fn token(&self, now: Instant) {
-        self.backend.outlier.wrote(now);
+        self.backend.load.wrote(now);
     }
 
     /// The prompt is done, but when it was is not known: a plain answer came.

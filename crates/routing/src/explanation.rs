@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{Backend, Candidates, Cost, RequestShape};
+use crate::{Backend, Candidates, Cost, RequestShape, Tier};
 
 /// Why a request went where it went: what it was expected to cost there and elsewhere.
 #[derive(Debug, Clone)]
@@ -9,7 +9,7 @@ pub struct Explanation {
     pub candidates: usize,
     /// Which of `costs` was picked.
     pub picked: usize,
-    /// What it was expected to cost at the cheapest of them and at the one that was picked, the cheapest first.
+    /// What it was expected to cost at the cheapest of them and at the one that was picked, the cheapest of the best tier first.
     pub costs: Vec<Expected>,
 }
 
@@ -30,14 +30,17 @@ const TOLD: usize = 8;
 impl Explanation {
     /// Why `request` goes to candidate `picked`. It allocates: only those who ask for it pay for it.
     pub(crate) fn of(picked: usize, request: &RequestShape<'_>, candidates: Candidates<'_>) -> Box<Self> {
-        let mut ranked: Vec<(f32, usize)> =
-            (0..candidates.len()).map(|index| (candidates.cost(index, request).total(), index)).collect();
-        ranked.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        let place = ranked.iter().position(|(_, index)| *index == picked).unwrap_or_default();
+        let rank = |index: usize| {
+            let cost = candidates.cost(index, request);
+            (cost.tier, cost.total(), index)
+        };
+        let mut ranked: Vec<(Tier, f32, usize)> = (0..candidates.len()).map(rank).collect();
+        ranked.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let place = ranked.iter().position(|(.., index)| *index == picked).unwrap_or_default();
         // The dearest of those told of makes room for the one that was picked.
         ranked.swap(place, place.min(TOLD - 1));
         ranked.truncate(TOLD);
-        let costs = ranked.iter().map(|(_, index)| Expected {
+        let costs = ranked.iter().map(|(.., index)| Expected {
             backend: Arc::clone(candidates.member(*index)),
             cached: candidates.cached(*index),
             cost: candidates.cost(*index, request),

@@ -2,7 +2,7 @@
 
 use plimsoll_types::Instant;
 
-use crate::aged::Aged;
+use crate::aged::{Aged, kept};
 
 /// Tokens of an answer before any was seen: the mean of an hour of conversations with a public LLM service
 /// (AzureLLMInferenceTrace_conv, 2023).
@@ -44,7 +44,7 @@ impl Learned {
 
     /// Seconds of reading that come in each second, all backends together.
     pub(crate) fn work(&self, now: Instant) -> f32 {
-        self.work.read(now).map_or(0.0, |(work, age)| work * (-age / UTILISATION_SECONDS).exp())
+        self.work.read(now).map_or(0.0, |(work, age)| work * kept(age, UTILISATION_SECONDS))
     }
 
     /// An answer had so many tokens.
@@ -105,7 +105,7 @@ impl Learned {
             .update(now, |mean| mean.map_or(seconds, |(mean, _)| mean + (seconds - mean) * PROMPT_WEIGHT));
         self.work.update(now, |work| {
             let (work, age) = work.unwrap_or_default();
-            work * (-age / UTILISATION_SECONDS).exp() + seconds / UTILISATION_SECONDS
+            work * kept(age, UTILISATION_SECONDS) + seconds / UTILISATION_SECONDS
         });
     }
 }

@@ -1,19 +1,26 @@
 //! What this gateway has sent to a backend and not got back. Hot path: no allocation, no lock, no await.
 
+use std::time::Duration;
+
+use plimsoll_types::Instant;
+
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Own dispatches: counted the moment they leave, so that a burst does not follow a stale report to one backend.
-///
-/// A cache line pair of its own, since every core writes here.
+/// Every core writes here.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 pub struct Load {
     in_flight: AtomicU32,
     waiting: AtomicU32,
     queued_tokens: AtomicU64,
     queued_nanos: AtomicU64,
     context: AtomicU64,
+    /// Nanoseconds when a token came, to within [`SEEN`].
+    seen: AtomicU64,
 }
+
+/// How finely it is remembered when tokens came: a line that all cores read is not to be written for each token.
+const SEEN: Duration = Duration::from_millis(100);
 
 /// What one request adds to the load of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +56,28 @@ impl Load {
     /// Seconds that reading them is predicted to take.
     #[must_use]
     pub fn queued_seconds(&self) -> f32 {
-        self.queued_nanos.load(Relaxed) as f32 * 1e-9
+        self.queued_nanos.load(Relaxed) as i64 as f32 * 1e-9
     }
 
     /// Tokens of prompts and expected answers of all that is in flight.
     #[must_use]
     pub fn context(&self) -> u64 {
         self.context.load(Relaxed)
+    }
+
+    /// Time since a token came; `None` before the first.
+    #[must_use]
+    pub fn since_token(&self, now: Instant) -> Option<Duration> {
+        let seen = self.seen.load(Relaxed);
+        (seen != 0).then(|| now - Instant::from_nanos(seen))
+    }
+
+    /// A token came.
+    pub(crate) fn wrote(&self, now: Instant) {
+        let (now, seen) = (now.as_nanos(), self.seen.load(Relaxed));
+        if seen == 0 || now.saturating_sub(seen) > SEEN.as_nanos() as u64 {
+            self.seen.store(now.max(1), Relaxed);
+        }
     }
 
     /// Counts a request in; gives the seconds that were queued before it.
@@ -78,5 +100,21 @@ impl Load {
     pub(crate) fn leave(&self, share: Share) {
         self.context.fetch_sub(share.context, Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_tokens_came_is_known_to_within_a_tenth_of_a_second() {
+        let at = |millis: u64| Instant::ORIGIN + Duration::from_millis(millis);
+        let load = Load::default();
+        assert_eq!(load.since_token(at(900)), None);
+        for millis in 1_000..1_250 {
+            load.wrote(at(millis));
+        }
+        assert!(load.since_token(at(1_250)).unwrap() <= Duration::from_millis(101));
     }
 }

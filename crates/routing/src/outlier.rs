@@ -48,12 +48,7 @@ pub struct Outlier {
     unreached: AtomicBool,
     /// Nanoseconds until when the word of a probe counts that found it dead; 0 where none did.
     dead_until: AtomicU64,
-    /// Nanoseconds when a token came, to within [`SEEN`].
-    seen: AtomicU64,
 }
-
-/// How finely it is remembered when tokens came: a line that all cores read is not to be written for each token.
-const SEEN: Duration = Duration::from_millis(100);
 
 const MILLION: u32 = 1_000_000;
 /// How many requests are recent.
@@ -78,21 +73,6 @@ impl Outlier {
     pub fn is_dead(&self, now: Instant) -> bool {
         let until = self.dead_until.load(Relaxed);
         until != 0 && now.as_nanos() < until
-    }
-
-    /// Time since a token came; `None` before the first.
-    #[must_use]
-    pub fn since_token(&self, now: Instant) -> Option<Duration> {
-        let seen = self.seen.load(Relaxed);
-        (seen != 0).then(|| now - Instant::from_nanos(seen))
-    }
-
-    /// A token came.
-    pub(crate) fn wrote(&self, now: Instant) {
-        let (now, seen) = (now.as_nanos(), self.seen.load(Relaxed));
-        if seen == 0 || now.saturating_sub(seen) > SEEN.as_nanos() as u64 {
-            self.seen.store(now.max(1), Relaxed);
-        }
     }
 
     /// A probe found it dead, which counts until `until`. True if that is news.
@@ -249,16 +229,6 @@ mod tests {
         assert_eq!(unreached.service(at(10)), Service::Open);
         assert_eq!(failed.service(at(10)), Service::Ejected);
         assert_eq!(failed.service(at(1_000)), Service::Probation, "only a request can tell");
-    }
-
-    #[test]
-    fn when_tokens_came_is_known_to_within_a_tenth_of_a_second() {
-        let outlier = Outlier::default();
-        assert_eq!(outlier.since_token(at(900)), None);
-        for millis in 1_000..1_250 {
-            outlier.wrote(at(millis));
-        }
-        assert!(outlier.since_token(at(1_250)).unwrap() <= Duration::from_millis(101));
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use plimsoll_types::Instant;
 
-use crate::aged::Aged;
+use crate::aged::{Aged, kept};
 
-/// Half of a sample's weight is gone after about this many seconds.
+/// A sample's weight fades within about so many seconds.
 const MEMORY_SECONDS: f32 = 10.0;
 /// Predictions of this many seconds and more count in full; shorter ones tell less, since the network, the step under
 /// way and the scheduler of this machine are most of what was measured.
@@ -27,7 +27,7 @@ impl Pace {
     /// The factor at `now`, or `prior` as far as what was measured is old.
     #[must_use]
     pub fn read(&self, now: Instant, prior: f32) -> f32 {
-        self.0.read(now).map_or(prior, |(value, age)| prior + (value - prior) * kept(age))
+        self.0.read(now).map_or(prior, |(value, age)| prior + (value - prior) * kept(age, MEMORY_SECONDS))
     }
 
     /// Takes in that what was predicted to take `predicted` seconds took `elapsed`.
@@ -37,7 +37,9 @@ impl Pace {
         self.0.update(now, |before| match before {
             None => sample,
             // A sample weighs a tenth, and more the older the last one is.
-            Some((value, age)) => value + (sample - value) * telling * (1.0 - kept(age)).max(0.1),
+            Some((value, age)) => {
+                value + (sample - value) * telling * (1.0 - kept(age, MEMORY_SECONDS)).max(0.1)
+            }
         });
     }
 
@@ -73,10 +75,6 @@ impl Writing {
 
 /// Fewer than this may have come in one packet.
 const FEW_TOKENS: u32 = 8;
-
-fn kept(age: f32) -> f32 {
-    (-age / MEMORY_SECONDS).exp()
-}
 
 #[cfg(test)]
 mod tests {

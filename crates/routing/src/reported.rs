@@ -2,7 +2,7 @@
 
 use plimsoll_types::Instant;
 
-use crate::aged::Aged;
+use crate::aged::{Aged, kept};
 
 /// What an engine reports of its load, from its metrics or from a header field of an answer. What it does not say is
 /// `None`.
@@ -49,7 +49,7 @@ impl Others {
     /// A report came, while `own` requests of this gateway were in flight there, with so many tokens to be read.
     pub(crate) fn reported(&self, now: Instant, report: &Report, (own, own_tokens): (u32, u64)) {
         if let Some(unread) = report.unread_tokens {
-            self.unread.update(now, |_| unread.saturating_sub(own_tokens) as f32);
+            self.have_unread(now, unread.saturating_sub(own_tokens));
         }
         // Own requests are taken to be those that run, as far as it is said how many do: what is not said stays as it was.
         let all = report.waiting.unwrap_or(0) + report.running.unwrap_or(0);
@@ -74,6 +74,11 @@ impl Others {
         }
     }
 
+    /// Others have sent it so many tokens that are to be read: they or the engine say so.
+    pub(crate) fn have_unread(&self, now: Instant, tokens: u64) {
+        self.unread.update(now, |_| tokens as f32);
+    }
+
     /// Seconds until the prompts of others that waited there have been read, each of which takes `prompt` seconds: those
     /// that it had to wait since are over.
     pub(crate) fn waiting_seconds(&self, now: Instant, prompt: f32) -> f32 {
@@ -81,9 +86,11 @@ impl Others {
     }
 
     /// Tokens of others that were to be read when it was last said, and how many seconds ago that was; nothing if it is
-    /// not said.
+    /// not said, or by now something newer is known of those that wait.
     pub(crate) fn unread(&self, now: Instant) -> Option<(f32, f32)> {
-        self.unread.read(now)
+        let (tokens, age) = self.unread.read(now)?;
+        let newer = age > FRESH_SECONDS && self.waiting.read(now).is_some_and(|(_, newer)| newer < age);
+        (!newer).then_some((tokens, age))
     }
 
     /// The share of its requests that others send, in the mean of many reports; nothing where reports have ended.
@@ -128,7 +135,11 @@ fn mean(before: Option<(f32, f32)>, of: u32) -> f32 {
 }
 
 fn faded(value: Option<(f32, f32)>) -> f32 {
-    value.map_or(0.0, |(value, age)| value * (-(age - FRESH_SECONDS).max(0.0) / FADE_SECONDS).exp())
+    match value {
+        None => 0.0,
+        Some((value, age)) if age <= FRESH_SECONDS => value,
+        Some((value, age)) => value * kept(age - FRESH_SECONDS, FADE_SECONDS),
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +170,7 @@ mod tests {
     fn who_waited_when_it_was_reported_has_been_read_since() {
         let others = Others::default();
         others.reported(at(1), &report(4, 0), (0, 0));
-        assert!((others.waiting_seconds(at(2), 0.5) - 1.0).abs() < 1e-5);
+        assert!((others.waiting_seconds(at(2), 0.5) - 1.0).abs() < 0.002);
         assert_eq!(others.waiting_seconds(at(4), 0.5), 0.0);
     }
 
@@ -175,10 +186,10 @@ mod tests {
     fn an_old_report_fades_until_only_the_own_counts_are_left() {
         let others = Others::default();
         others.reported(at(1), &Report { kv_used: Some(0.5), ..report(0, 100) }, (0, 0));
-        assert_eq!(others.running(at(3)), 100.0);
+        assert!(others.running(at(3)) > 99.9);
         assert!(others.running(at(6)) < 40.0);
         assert!(others.running(at(60)) < 0.01 && others.kv_used(at(60)) < 0.01);
-        assert_eq!(others.age(at(6)), Some(5.0));
+        assert!((others.age(at(6)).unwrap() - 5.0).abs() < 0.002);
     }
 
     #[test]
@@ -197,7 +208,7 @@ mod tests {
         assert_eq!(others.unread(at(1)), None);
         others.reported(at(1), &Report { unread_tokens: Some(9_000), ..report(1, 1) }, (1, 4_000));
         let (tokens, age) = others.unread(at(3)).unwrap();
-        assert!(tokens == 5_000.0 && (age - 2.0).abs() < 1e-4, "{tokens} {age}");
+        assert!(tokens == 5_000.0 && (age - 2.0).abs() < 0.002, "{tokens} {age}");
         others.reported(at(4), &Report { unread_tokens: Some(9_000), ..report(1, 1) }, (2, 10_000));
         assert_eq!(others.unread(at(4)), Some((0.0, 0.0)));
     }

@@ -136,15 +136,15 @@ impl Router {
         self.chosen.clear();
         let (mut known, mut open, mut full, mut due) = (0_u32, 0_u32, 0_u32, None);
         let eligible = |index: &usize| pool.is_eligible(*index, request);
-        for index in round.indices().filter(eligible) {
+        round.indices().filter(eligible).for_each(|index| {
             let member = &members[index];
             let service = member.outlier.service(now);
             let in_service = service == Service::Open;
             open += u32::from(in_service);
             known += u32::from(in_service || !member.outlier.has_fallen());
             let wanted = in_service || (service == Service::Probation && due.is_none());
-            if !wanted || !member.pushback_left(now).is_zero() {
-                continue;
+            if !wanted || member.is_pushed_back(now) {
+                return;
             }
             match (usable(member), in_service) {
                 (true, true) => self.chosen.push(index as u32),
@@ -152,13 +152,12 @@ impl Router {
                 (false, true) => full += u32::from(!tried.contains(&member.slot)),
                 (false, false) => {}
             }
-        }
+        });
         let panic = f64::from(open) < config.panic_threshold * f64::from(known);
         // Where those in service are merely full, the request waits for them: it is not sent to those that fail.
         if panic || (self.chosen.is_empty() && full == 0) {
             // Where all asked to be left alone, each still gets one request at a time: it may know better by now.
-            let alone =
-                |member: &Backend| member.pushback_left(now).is_zero() || member.load.in_flight() == 0;
+            let alone = |member: &Backend| !member.is_pushed_back(now) || member.load.in_flight() == 0;
             let free = |index: &usize| eligible(index) && usable(&members[*index]) && alone(&members[*index]);
             // That requests fail may be nobody's fault; that nobody answers a probe is a fact, unless nobody does anywhere.
             let answers = |index: &usize| !members[*index].outlier.is_dead(now);
@@ -176,35 +175,41 @@ impl Router {
 #[derive(Debug, Clone, Copy)]
 struct Round {
     members: usize,
-    looked_at: usize,
     start: usize,
+    /// Runs of neighbours, evenly around the pool, and how long each is.
+    runs: usize,
+    run: usize,
 }
 
 /// Members that a pick looks at in the most: the best of so many is hardly worse than the best of all, and looking at
 /// thousands would cost more than the difference.
-const LOOKED_AT: usize = 192;
-/// From one to the next: a prime, so that neighbours in the file, who are often in one place, are not looked at together.
-const STRIDE: usize = 7_919;
+const LOOKED_AT: usize = 128;
+/// How many of them are neighbours in the configuration: few, for they are often in one place, and more than one, since what
+/// is known of neighbours lies on one line of memory.
+const RUN: usize = 8;
 
 impl Round {
     fn of(members: usize, rng: &mut SmallRng) -> Self {
-        if members <= LOOKED_AT || members.is_multiple_of(STRIDE) {
+        if members <= LOOKED_AT {
             return Self::whole(members);
         }
-        Self { members, looked_at: LOOKED_AT, start: rng.random_range(0..members) }
+        Self { members, start: rng.random_range(0..members), runs: LOOKED_AT / RUN, run: RUN }
     }
 
     fn whole(members: usize) -> Self {
-        Self { members, looked_at: members, start: 0 }
+        Self { members, start: 0, runs: 1, run: members }
     }
 
     fn is_whole(self) -> bool {
-        self.looked_at == self.members
+        self.run == self.members
     }
 
     fn indices(self) -> impl Iterator<Item = usize> {
-        let step = if self.is_whole() { 1 } else { STRIDE };
-        (0..self.looked_at).map(move |number| (self.start + number * step) % self.members)
+        let around = move |index: usize| if index < self.members { index } else { index - self.members };
+        (0..self.runs).flat_map(move |number| {
+            let first = around(self.start + number * self.members / self.runs);
+            (first..first + self.run).map(around)
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use plimsoll_types::{BackendSpec, Instant};
 
 use crate::affinity::Index;
 use crate::domain::{Domain, DomainState, Domains};
+use crate::journal::Journal;
 use crate::load::Share;
 use crate::places::Places;
 use crate::policy::{self, Policy};
@@ -27,6 +28,8 @@ pub struct Pool {
     pub learned: Arc<Learned>,
     /// Who has which prompts cached, where the policy goes by that.
     pub(crate) index: Option<Arc<Index>>,
+    /// What is told to other gateways.
+    pub(crate) journal: Arc<Journal>,
     /// Where prompts are at home, where the policy goes by that.
     pub(crate) ring: Option<Ring>,
     pub(crate) policy: Box<dyn Policy>,
@@ -56,6 +59,7 @@ impl Pool {
             writing: Arc::default(),
             learned: Arc::default(),
             index: None,
+            journal: Arc::new(Journal::new(0)),
             policy: policy::named(policy),
         }
     }
@@ -137,7 +141,12 @@ pub struct Fleet {
     next_slot: usize,
     /// Who has which prompts cached, where the policy goes by that.
     index: Option<Arc<Index>>,
+    /// What was sent where, for other gateways.
+    pub journal: Arc<Journal>,
 }
+
+/// Numbers that the journal has room for: a second of a thousand prompts of 60,000 tokens each.
+const JOURNAL: usize = 1 << 19;
 
 impl Fleet {
     /// The fleet of `specs`. A backend that `before` had under the same name with the same spec stays the one it was,
@@ -149,6 +158,8 @@ impl Fleet {
             same.unwrap_or_else(|| Index::new(config.prefix_blocks as usize))
         });
         let knows = index.is_some();
+        let journal =
+            before.map_or_else(|| Arc::new(Journal::new(JOURNAL)), |fleet| Arc::clone(&fleet.journal));
         let mut domains = Domains::after(before.map(|fleet| &fleet.domains), &config.domains);
         let mut next_slot = before.map_or(0, |fleet| fleet.next_slot);
         let backends: Vec<Arc<Backend>> = specs
@@ -178,6 +189,7 @@ impl Fleet {
         let pools = members.into_iter().map(|(model, members)| {
             let mut pool = Pool::new(&model, config.policy, members);
             pool.index.clone_from(&index);
+            pool.journal = Arc::clone(&journal);
             if let Some(same) = before.and_then(|fleet| fleet.pool(&model)) {
                 pool.pace = Arc::clone(&same.pace);
                 pool.writing = Arc::clone(&same.writing);
@@ -186,7 +198,7 @@ impl Fleet {
             (model, Arc::new(pool))
         });
         let pools = pools.collect();
-        Self { backends, domains, pools, known, config, next_slot, index }
+        Self { backends, domains, pools, known, config, next_slot, index, journal }
     }
 
     /// Sets the gauges of its backends and domains; called when somebody is about to read them.

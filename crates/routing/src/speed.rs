@@ -70,13 +70,13 @@ impl Speed {
     }
 
     /// Seconds of a step in which so many sequences decode over so many tokens of context.
-    pub(crate) fn decode(&self, sequences: u32, context: u64) -> f32 {
-        self.step + self.sequence * sequences as f32 + self.context * context as f32
+    pub(crate) fn decode(&self, sequences: f32, context: f32) -> f32 {
+        self.step + self.sequence * sequences + self.context * context
     }
 
     /// Seconds by which one more sequence of so many tokens makes each step longer.
-    pub(crate) fn share(&self, context: u32) -> f32 {
-        self.sequence + self.context * context as f32
+    pub(crate) fn share(&self, context: f32) -> f32 {
+        self.sequence + self.context * context
     }
 }
 
@@ -121,7 +121,8 @@ mod tests {
         let speed = Speed::of(&H200_70B);
         for sequences in [1, 16, 64, 128, 200] {
             let exact = H200_70B.millis(&[], sequences, u64::from(sequences) * 1_500) / 1_000.0;
-            let ratio = f64::from(speed.decode(sequences, u64::from(sequences) * 1_500)) / exact;
+            let sequences = sequences as f32;
+            let ratio = f64::from(speed.decode(sequences, sequences * 1_500.0)) / exact;
             assert!((0.9..1.1).contains(&ratio), "{sequences} {ratio}");
         }
     }

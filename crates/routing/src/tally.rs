@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use plimsoll_telemetry::{Counter, Histogram, catalog};
 
-use crate::{Backend, Candidates, RequestShape};
+use crate::{Backend, Candidates, RequestShape, Tier};
 
 /// Handles of one pool, made when it appears, and where its members are.
 pub(crate) struct Tally {
@@ -25,7 +25,7 @@ pub(crate) struct Tally {
 /// What costs as much as looking at all candidates is done for one pick in so many.
 pub(crate) const SAMPLED: u32 = 64;
 /// Members whose way is looked at to find the nearest region.
-const LOOKED_AT: usize = 192;
+const LOOKED_AT: usize = 128;
 
 impl Tally {
     /// The tally of the pool of `model`, whose backends are chosen by `policy`.
@@ -73,9 +73,18 @@ impl Tally {
 
     /// Notes what candidate `picked` is expected to cost beyond the cheapest one.
     pub(crate) fn regrets(&self, picked: usize, request: &RequestShape<'_>, candidates: Candidates<'_>) {
-        let cost = |index: usize| candidates.cost(index, request).total();
-        let least = (0..candidates.len()).map(cost).fold(f32::INFINITY, f32::min);
-        self.regret.record(f64::from(cost(picked) - least));
+        let cost = |index: usize| {
+            let cost = candidates.cost(index, request);
+            (cost.tier, cost.total())
+        };
+        // Whom a tier rules out is no alternative, however cheap.
+        let (best, least) = (0..candidates.len())
+            .map(cost)
+            .fold((Tier::Full, f32::INFINITY), |least, cost| if cost < least { cost } else { least });
+        let (tier, picked) = cost(picked);
+        if tier == best {
+            self.regret.record(f64::from(picked - least));
+        }
     }
 
     /// Finds out which region is the nearest: round trips change. Of many members it looks at some.

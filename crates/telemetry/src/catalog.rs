@@ -333,6 +333,18 @@ pub const DOMAIN_EJECTIONS: Metric = Metric::counter_of(
     &["domain"],
     "Times that a cloud, region, zone or rack was taken out of service, because most of it was out.",
 );
+/// Questions to other gateways.
+pub const PEER_POLLS: Metric = Metric::counter_of(
+    "plimsoll_peer_polls_total",
+    &["gateway", "outcome"],
+    "Questions to other gateways for what they have sent where, by outcome (ok; self: it is this one; failed).",
+);
+/// Prompts of other gateways.
+pub const PEER_PROMPTS: Metric = Metric::counter_of(
+    "plimsoll_peer_prompts_total",
+    &["gateway"],
+    "Prompts of which another gateway told that it had sent them, and where.",
+);
 /// Ejections.
 pub const EJECTIONS: Metric = Metric::counter_of(
     "plimsoll_ejections_total",
@@ -498,6 +510,8 @@ pub const ALL: &[Metric] = &[
     DOMAIN_IN_FLIGHT,
     DOMAIN_IN_SERVICE,
     DOMAIN_EJECTIONS,
+    PEER_POLLS,
+    PEER_PROMPTS,
     EJECTIONS,
     PROBES,
     POLLS,

@@ -192,8 +192,8 @@ impl Section for Scenario {
         keys.millis(key, 0..=3_600_000, &mut self.reports);
         let key = Key::new(
             "tell_caches",
-            "Whether they then also tell which prompts they got: what gateways would know that read the events of engines' \
-             caches, which none does yet.",
+            "Whether they then also tell which prompts they got from other gateways: what these know that tell each other \
+             (`peers` of their configuration).",
         );
         keys.flag(key, &mut self.tell_caches);
         keys.section(

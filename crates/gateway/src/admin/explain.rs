@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
-use plimsoll_routing::{Backend, Cost, RequestShape, Service};
+use plimsoll_routing::{Backend, Cost, RequestShape, Service, Tier};
 use plimsoll_types::Instant;
 use serde_json::{Value, json};
 
@@ -29,12 +29,13 @@ pub(super) fn answer(house: &House, query: &str) -> Response<Full<Bytes>> {
         expected_output: pool.learned.expected_output(now),
         ..RequestShape::typical(now)
     };
-    let mut ranked: Vec<(f32, Value)> = Vec::new();
+    let mut ranked: Vec<((Tier, f32), Value)> = Vec::new();
     for backend in &pool.members {
         let cost = Cost::of(backend, &request, 0, &conditions);
-        ranked.push((cost.total(), costs(backend, &cost, backend.has_room(&request, &fleet.config), now)));
+        let room = backend.has_room(&request, &fleet.config);
+        ranked.push(((cost.tier, cost.total()), costs(backend, &cost, room, now)));
     }
-    ranked.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    ranked.sort_by(|(a, _), (b, _)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     json_of(&json!({
         "model": asked.model,
         "policy": fleet.config.policy,

@@ -5,12 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use plimsoll_types::Instant;
+use smallvec::SmallVec;
 
 use super::owners::Added;
 use super::{Index, NOBODY, locked, seconds};
 
-/// Used blocks that the hand passes before it takes one all the same, so that an insertion has an end.
+/// Used blocks that the hand passes for each that it takes; then it takes them all the same, so that an insertion has an end.
 const CHANCES: usize = 16;
+
+/// Blocks that change hands under one lock: the ring is everybody's who sends there.
+type Batch = SmallVec<[u64; BATCH]>;
+const BATCH: usize = 32;
 
 /// The emulated cache of one backend. Dropping it takes all its blocks out of the index.
 pub struct Cache {
@@ -32,7 +37,8 @@ struct Ring {
 
 impl Cache {
     pub(super) fn new(index: Arc<Index>, seat: u16, blocks: usize) -> Self {
-        let ring = Ring { hashes: VecDeque::with_capacity(blocks), room: blocks, owed: 0.0 };
+        let hashes = VecDeque::with_capacity(blocks + BATCH);
+        let ring = Ring { hashes, room: blocks, owed: 0.0 };
         Self { index, seat, ring: Mutex::new(ring), full: AtomicBool::new(false) }
     }
 
@@ -41,12 +47,16 @@ impl Cache {
         let room = locked(&self.ring).room;
         let blocks = &blocks[..blocks.len().min(room)];
         let (now, mut known) = (seconds(now), blocks.len());
+        let mut new = Batch::default();
         // The deepest first, so that it also goes first, as engines have it.
         for (depth, hash) in blocks.iter().enumerate().rev() {
             let added = self.index.shard(*hash).add(*hash, self.seat, now);
             match added {
                 Added::New => {
-                    self.keep(*hash);
+                    new.push(*hash);
+                    if new.len() == BATCH {
+                        self.keep(&mut new);
+                    }
                     known = depth;
                 }
                 Added::Full => {
@@ -56,6 +66,7 @@ impl Cache {
                 Added::Known | Added::Everywhere => {}
             }
         }
+        self.keep(&mut new);
         known
     }
 
@@ -70,7 +81,7 @@ impl Cache {
         let mut ring = locked(&self.ring);
         let room = ring.room;
         self.full.store(false, Relaxed);
-        let hashes = std::mem::replace(&mut ring.hashes, VecDeque::with_capacity(room));
+        let hashes = std::mem::replace(&mut ring.hashes, VecDeque::with_capacity(room + BATCH));
         drop(ring);
         self.remove(hashes.as_slices().0);
         self.remove(hashes.as_slices().1);
@@ -87,10 +98,31 @@ impl Cache {
         self.evict_blocks(blocks);
     }
 
+    /// So many go, the oldest first that were not used since the hand last passed.
     fn evict_blocks(&self, blocks: usize) {
-        for _ in 0..blocks {
-            if !self.evict_one(&mut locked(&self.ring)) {
-                break;
+        let (mut left, mut chances) = (blocks, CHANCES * blocks);
+        while left > 0 {
+            let mut ring = locked(&self.ring);
+            let some = left.min(BATCH).min(ring.hashes.len());
+            let mut oldest: Batch = ring.hashes.drain(..some).collect();
+            drop(ring);
+            if oldest.is_empty() {
+                return;
+            }
+            left -= oldest.len();
+            oldest.retain(|hash| {
+                let mut shard = self.index.shard(*hash);
+                if chances == 0 {
+                    shard.remove(*hash, self.seat);
+                    return false;
+                }
+                let stays = shard.pass(*hash, self.seat);
+                chances -= usize::from(stays);
+                stays
+            });
+            left += oldest.len();
+            if !oldest.is_empty() {
+                locked(&self.ring).hashes.extend(oldest);
             }
         }
     }
@@ -117,26 +149,19 @@ impl Cache {
         (ring.hashes.len(), ring.room)
     }
 
-    fn keep(&self, hash: u64) {
+    /// These have come, and what has no more room goes.
+    fn keep(&self, new: &mut Batch) {
+        if new.is_empty() {
+            return;
+        }
         let mut ring = locked(&self.ring);
-        if ring.hashes.len() >= ring.room {
-            self.evict_one(&mut ring);
+        ring.hashes.extend(new.drain(..));
+        let surplus = ring.hashes.len().saturating_sub(ring.room);
+        drop(ring);
+        if surplus > 0 {
             self.full.store(true, Relaxed);
+            self.evict_blocks(surplus);
         }
-        ring.hashes.push_back(hash);
-    }
-
-    /// Makes room for one; false if nothing was there.
-    fn evict_one(&self, ring: &mut Ring) -> bool {
-        for _ in 0..CHANCES {
-            let Some(oldest) = ring.hashes.pop_front() else { return false };
-            if !self.index.shard(oldest).pass(oldest, self.seat) {
-                return true;
-            }
-            ring.hashes.push_back(oldest);
-        }
-        let oldest = ring.hashes.pop_front();
-        oldest.inspect(|hash| self.index.shard(*hash).remove(*hash, self.seat)).is_some()
     }
 }
 

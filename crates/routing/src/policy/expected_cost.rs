@@ -2,7 +2,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::policy::Policy;
-use crate::{Candidates, RequestShape};
+use crate::{Candidates, RequestShape, Tier};
 
 /// Takes the backend where the request costs least, in seconds of its caller, of others and of money ([`Cost`]).
 ///
@@ -18,28 +18,30 @@ const INDIFFERENT: (f32, f32) = (0.002, 0.03);
 
 impl Policy for ExpectedCost {
     fn pick(&self, request: &RequestShape<'_>, candidates: Candidates<'_>, rng: &mut SmallRng) -> usize {
-        let count = candidates.len();
-        // From anywhere, for the sake of those that cost exactly the same.
-        let start = rng.random_range(0..count);
-        let (mut best, mut least, mut equals) = (start, f32::INFINITY, 0_u32);
-        for step in 0..count {
-            let index = (start + step) % count;
-            let cost = candidates.cost(index, request).total();
-            let slack = INDIFFERENT.0 + INDIFFERENT.1 * least.min(cost);
-            if cost < least - slack || equals == 0 {
-                (best, least, equals) = (index, cost, 1);
-            } else if cost <= least + slack {
-                // One of all that are as good, each as likely as any other.
-                equals += 1;
-                if rng.random_range(0..equals) == 0 {
-                    best = index;
-                }
-                least = least.min(cost);
+        // Each candidate draws a lot, and of equals the highest wins: one number for all is less work than one for each.
+        let salt: u32 = rng.random();
+        let lot = |index: usize| (index as u32 ^ salt).wrapping_mul(SPREAD);
+        let (mut best, mut highest) = (0, 0);
+        let (mut tier, mut least, mut slack) = (Tier::Full, f32::INFINITY, 0.0);
+        for index in 0..candidates.len() {
+            let cost = candidates.cost(index, request);
+            let (of, total) = (cost.tier, cost.total());
+            if of > tier || (of == tier && total > least + slack) {
+                continue;
+            }
+            if of < tier || total < least - slack || lot(index) >= highest {
+                (best, highest) = (index, lot(index));
+            }
+            if of < tier || total < least {
+                (tier, least, slack) = (of, total, INDIFFERENT.0 + INDIFFERENT.1 * total);
             }
         }
         best
     }
 }
+
+/// 2^32 over the golden ratio, whose multiples lie evenly (Knuth, TAOCP 6.4).
+const SPREAD: u32 = 0x9e37_79b9;
 
 #[cfg(test)]
 mod tests {
@@ -49,7 +51,7 @@ mod tests {
 
     use super::*;
     use crate::snapshot::tests::{busy, members, rng, shape, spec};
-    use crate::{Backend, Conditions};
+    use crate::{Backend, Conditions, Slo};
 
     fn picks(members: &[std::sync::Arc<crate::Backend>], conditions: Conditions) -> Vec<u32> {
         let candidates = Candidates::new(members, None, conditions).unwrap();
@@ -84,5 +86,38 @@ mod tests {
         assert_eq!(picks(&members, conditions), [1_000, 0]);
         busy(&members[0], 50_000);
         assert_eq!(picks(&members, conditions), [0, 1_000]);
+    }
+
+    #[test]
+    fn who_keeps_what_is_promised_goes_before_who_is_cheaper_and_does_not() {
+        let prices = [Prices { hour: 400.0, ..Prices::default() }, Prices::default()];
+        let members: Vec<Arc<Backend>> = prices
+            .into_iter()
+            .enumerate()
+            .map(|(slot, prices)| Arc::new(Backend::new(slot, BackendSpec { prices, ..spec("b") })))
+            .collect();
+        busy(&members[1], 20_000);
+        let promised = |ttft: f32| {
+            let slo = Slo { ttft, ..Slo::NONE };
+            picks(&members, Conditions { seconds_per_dollar: 20.0, slo, ..Conditions::UNKNOWN })
+        };
+        assert_eq!(promised(f32::INFINITY), [0, 1_000], "waiting half a second is cheaper");
+        assert_eq!(promised(0.3), [1_000, 0]);
+        assert_eq!(promised(0.01), [0, 1_000], "nobody keeps it: what counts is the cost again");
+    }
+
+    #[test]
+    fn nobody_is_sent_where_memory_is_full_who_has_a_choice() {
+        let full = BackendSpec { kv_tokens: Some(10_000), ..spec("b") };
+        let members: Vec<_> = (0..2).map(|slot| Arc::new(Backend::new(slot, full.clone()))).collect();
+        busy(&members[0], 9_000);
+        members[1].load.enter(members[1].share(&shape(5_000), 4_000));
+        assert_eq!(picks(&members, Conditions::UNKNOWN), [0, 1_000]);
+        busy(&members[1], 9_000);
+        assert_eq!(
+            picks(&members, Conditions::UNKNOWN),
+            [1_000, 0],
+            "of those that are full the less full one"
+        );
     }
 }

@@ -43,7 +43,7 @@ impl Told {
         for request in self.caches.iter().flat_map(|requests| news.iter().map(move |news| (requests, *news)))
         {
             let (requests, index) = request;
-            backend.holds(&requests.blocks(requests.arrival(index)), now);
+            backend.holds(requests.blocks(requests.arrival(index)).hashes(), now);
         }
     }
 }
