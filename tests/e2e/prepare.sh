@@ -118,7 +118,7 @@ prepare_model() {
 }
 
 have_libclang() {
-    [ -n "${LIBCLANG_PATH:-}" ] || have llvm-config || ldconfig -p 2>/dev/null | grep -q libclang
+    [ -n "${LIBCLANG_PATH:-}" ] || have llvm-config || ldconfig -p 2>/dev/null | grep -Eq 'libclang(-[0-9]+)?\.so'
 }
 
 # Cargo sees by itself what has to be built again. What was built last stands at debug/plimsoll: that is to be the ordinary

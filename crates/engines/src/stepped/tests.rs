@@ -1,5 +1,8 @@
 //! Whole answers over an executor that keeps what it was given, driven a step at a time.
 
+mod told;
+mod vectors;
+
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -274,15 +277,6 @@ fn prompts_that_begin_alike_are_computed_once_where_blocks_are_shared() {
 }
 
 #[test]
-fn what_an_executor_knew_by_itself_is_told() {
-    let mut bench = bench(limits(), Told { knows: 5, ..Told::default() });
-    let mut answer = bench.complete("twelve chars", 3);
-    bench.run();
-    // Eight tokens in a first step, four in a second.
-    assert_eq!(plain(&mut *answer).1["usage"]["prompt_tokens_details"]["cached_tokens"], 5 + 4);
-}
-
-#[test]
 fn who_loses_his_memory_is_computed_anew_and_says_the_same() {
     let cramped = Limits { kv_blocks: 12, admission: Admission::WhileItFits, ..limits() };
     let mut bench = bench(cramped, Told::default());
@@ -312,69 +306,6 @@ fn a_stream_has_an_event_for_each_token_then_usage_and_the_end() {
     assert_eq!(last.peeked.usage, Some(Usage { prompt: 3, cached: 0, completion: 4 }));
     assert!(last.bytes.ends_with(b"data: [DONE]\n\n"));
     assert_eq!(now(|cx| answer.poll_chunk(cx)), Some(None));
-}
-
-#[test]
-fn who_wants_to_know_is_told_how_likely_each_token_was() {
-    let mut bench = bench(limits(), Told::default());
-    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3, "ignore_eos": true,
-        "logprobs": true, "top_logprobs": 2});
-    let mut chat = bench.ask(Kind::Chat, &body);
-    let body = json!({"prompt": "go", "max_tokens": 3, "ignore_eos": true, "logprobs": 1, "stream": true});
-    let mut stream = bench.ask(Kind::Completion, &body);
-    let mut silent = bench.complete("go", 3);
-    bench.run();
-    let (_, body) = plain(&mut *chat);
-    let choice = &body["choices"][0];
-    let content = choice["logprobs"]["content"].as_array().unwrap();
-    let said: String = content.iter().map(|token| token["token"].as_str().unwrap()).collect();
-    assert_eq!(choice["message"]["content"], said);
-    assert_eq!((&content[2]["logprob"], content.len()), (&json!(-0.25), 3));
-    assert_eq!(content[2]["top_logprobs"][1], json!({"token": "1", "logprob": -2.0, "bytes": [b'1']}));
-    assert!(now(|cx| stream.poll_head(cx)).unwrap().unwrap().stream);
-    let events = now(|cx| stream.poll_chunk(cx)).unwrap().unwrap().unwrap();
-    let second =
-        crate::sse_data(&events.bytes).nth(1).map(|data| serde_json::from_slice::<Value>(data).unwrap());
-    let told = &second.unwrap()["choices"][0]["logprobs"];
-    assert_eq!((&told["top_logprobs"], &told["text_offset"]), (&json!([{"0": -1.0}]), &json!([1])));
-    let (_, body) = plain(&mut *silent);
-    assert_eq!(body["choices"][0]["logprobs"], Value::Null);
-}
-
-#[test]
-fn texts_of_many_become_vectors_together_and_each_gets_his_own() {
-    let mut bench = bench(limits(), Told::default());
-    let texts = ["abc", "de", "fghij", "k", "lmnopqrstuvw"];
-    let mut answers: Vec<_> =
-        texts.iter().map(|text| bench.ask(Kind::Embedding, &json!({"input": text}))).collect();
-    let mut all = bench.ask(Kind::Embedding, &json!({"input": texts, "dimensions": 2}));
-    let mut written = bench.complete("xyz", 3);
-    let left = bench.ask(Kind::Embedding, &json!({"input": "nobody"}));
-    drop(left);
-    bench.run();
-    let vector = |text: &str| json!([text.len() as f32, f32::from(text.as_bytes()[0])]);
-    for (text, answer) in texts.iter().zip(&mut answers) {
-        let (status, body) = plain(&mut **answer);
-        assert_eq!((status, &body["data"][0]["embedding"]), (200, &vector(text)));
-        assert_eq!(body["usage"]["prompt_tokens"], text.len());
-    }
-    let (_, body) = plain(&mut *all);
-    let vectors: Vec<&Value> =
-        body["data"].as_array().unwrap().iter().map(|item| &item["embedding"]).collect();
-    assert_eq!(vectors, texts.map(vector).iter().collect::<Vec<_>>());
-    assert_eq!(text(&mut *written), expected("xyz", 3));
-    let told = bench.told.lock().unwrap();
-    assert_eq!(told.steps.iter().take(2).sum::<usize>(), 11 + 3, "four texts, then a step");
-    assert!(told.steps.iter().all(|tokens| *tokens <= 16), "{:?}", told.steps);
-}
-
-#[test]
-fn texts_that_were_not_read_are_told_so() {
-    let mut bench = bench(limits(), Told { fails_to_step: true, ..Told::default() });
-    let mut answer = bench.ask(Kind::Embedding, &json!({"input": ["a", "b"]}));
-    bench.turn();
-    assert_eq!(now(|cx| answer.poll_head(cx)), Some(Err(Failure::Broken("lost in the middle"))));
-    assert!(bench.driver.is_idle());
 }
 
 #[test]
