@@ -41,6 +41,7 @@ fn request() -> Request {
         patience: None,
         forward: Vec::new(),
         explain: false,
+        cache_salt: None,
         received: Instant::ORIGIN,
     };
     Request { envelope, body: Bytes::from(body) }

@@ -248,6 +248,7 @@ impl Waiting {
             tenant: mixed % 1_000,
             weight: 1,
             priority: Priority::ALL[(mixed / 1_000 % 3) as usize],
+            reach: 0,
             tokens: 50 + (mixed / 3_000 % 4_000) as u32,
             bytes: 1_000,
             latest: if mixed.is_multiple_of(8) {

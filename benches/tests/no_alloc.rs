@@ -193,6 +193,8 @@ fn pipeline(url: String, clock: &Arc<dyn Clock>) -> Rc<Pipeline> {
         ca_file: None,
         connect_timeout: Duration::from_secs(5),
         ask_usage: true,
+        cache_salt: false,
+        ask_load: plimsoll_engines::orca::Asked::None,
     };
     let backend = openai::Backend::new(&config).unwrap();
     let own_clock = Arc::clone(clock);
@@ -220,6 +222,7 @@ fn request(received: Instant) -> Request {
         patience: None,
         forward: Vec::new(),
         explain: false,
+        cache_salt: None,
         received,
     };
     Request { envelope, body: Bytes::from_static(br#"{"model":"m","stream":true}"#) }

@@ -10,8 +10,10 @@
 //!
 //! The oldest one anchors a batch, so that nobody starves, and those whose lengths are nearest to his join. While a call
 //! is under way those who come gather, but not much longer than a call usually takes; once none is, to linger pays only
-//! as long as fewer wait than come in the time that a batch costs whatever it holds (`micro/learned.rs`).
+//! as long as fewer wait than come in the time that a batch costs whatever it holds (`micro/learned.rs`). A batch is no
+//! larger than is cheap for the engine (`micro/best.rs`): what is more leaves beside it.
 
+mod best;
 mod config;
 mod learned;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use std::time::Duration;
 use plimsoll_types::Instant;
 
 use crate::budget::{Budget, Fill, Size};
+use best::{Best, class};
 use learned::Learned;
 use waiting::Waiting;
 
@@ -76,6 +79,9 @@ pub struct Flight {
     pub fill: Fill,
     /// When it left.
     pub left: Instant,
+    /// Which one it is, and whether it was alone under way at first.
+    number: u32,
+    alone: bool,
 }
 
 /// What those who wait are to do.
@@ -94,7 +100,12 @@ pub struct Micro<T> {
     max_wait: Duration,
     waiting: Waiting<T>,
     learned: Learned,
+    best: Best,
     flights: u32,
+    /// The number of the last one that left.
+    last: u32,
+    /// When the last one came back, and its size.
+    back: (Instant, usize),
     /// When one of those who wait has to begin, at the earliest. It may be of one who has left since.
     begin_by: Instant,
     /// Whether somebody began to wait while a call was under way.
@@ -110,7 +121,10 @@ impl<T> Micro<T> {
             max_wait: config.max_wait,
             waiting: Waiting::new(),
             learned: Learned::default(),
+            best: Best::default(),
             flights: 0,
+            last: 0,
+            back: (Instant::ORIGIN, 0),
             begin_by: Instant::NEVER,
             gathered: false,
         }
@@ -145,8 +159,14 @@ impl<T> Micro<T> {
         if !self.is_idle() {
             return None;
         }
-        self.flights = 1;
-        Some(Flight { fill: Fill::of(size), left: now })
+        Some(self.leaves(Fill::of(size), now))
+    }
+
+    fn leaves(&mut self, fill: Fill, now: Instant) -> Flight {
+        self.last = self.last.wrapping_add(1);
+        self.best.leaves();
+        self.flights += 1;
+        Flight { fill, left: now, number: self.last, alone: self.flights == 1 }
     }
 
     /// A request that does not pass waits; given back where too many do already, or where it is too large for anybody
@@ -176,11 +196,11 @@ impl<T> Micro<T> {
 
     /// Puts those who leave now into `out`, if it is time.
     pub fn next(&mut self, now: Instant, out: &mut Vec<T>) -> Next {
-        match self.due(now) {
+        let budget = Budget { items: self.best.items(self.budget.items), ..self.budget };
+        match self.due(now, budget) {
             Ok(why) => {
-                let fill = self.fill(out);
-                self.flights += 1;
-                Next::Leaves(Flight { fill, left: now }, why)
+                let fill = self.fill(out, budget);
+                Next::Leaves(self.leaves(fill, now), why)
             }
             Err(until) => Next::Waits(until),
         }
@@ -191,16 +211,29 @@ impl<T> Micro<T> {
         self.flights -= 1;
         if let Some(now) = came_back {
             self.learned.took(flight.fill.padded(), now - flight.left);
+            self.came_back(flight, now);
         }
     }
 
-    fn due(&self, now: Instant) -> Result<Why, Instant> {
+    /// What the engine took for a call can be told if it had no other, or one of the same size: then two come back as far
+    /// apart as one takes.
+    fn came_back(&mut self, flight: Flight, now: Instant) {
+        let class = class(flight.fill.items);
+        let (before, size) = std::mem::replace(&mut self.back, (now, class));
+        let alone = flight.alone && flight.number == self.last;
+        if alone || size == class {
+            let began = if alone { flight.left } else { flight.left.max(before) };
+            self.best.took(class, flight.fill.tokens, now - began);
+        }
+    }
+
+    fn due(&self, now: Instant, budget: Budget) -> Result<Why, Instant> {
         let Some((.., since)) = self.waiting.oldest() else { return Err(Instant::NEVER) };
         let waiting = &self.waiting;
         if self.flights >= FLIGHTS {
             return Err(Instant::NEVER);
         }
-        if waiting.items >= self.budget.items || waiting.tokens >= u64::from(self.budget.tokens) {
+        if waiting.items >= budget.items || waiting.tokens >= u64::from(budget.tokens) {
             return Ok(Why::Full);
         }
         if now >= self.begin_by {
@@ -218,7 +251,7 @@ impl<T> Micro<T> {
     }
 
     /// The oldest one, and whoever fits beside him, the nearest lengths first.
-    fn fill(&mut self, out: &mut Vec<T>) -> Fill {
+    fn fill(&mut self, out: &mut Vec<T>, budget: Budget) -> Fill {
         let Some((anchor, ..)) = self.waiting.oldest() else { return Fill::default() };
         let size = self.waiting.size(anchor);
         let mut fill = Fill::of(size);
@@ -227,12 +260,12 @@ impl<T> Micro<T> {
         for bucket in self.waiting.nearest(size.longest) {
             let mut at = self.waiting.first_of(bucket);
             while let Some(slot) = at {
-                if fill.items >= self.budget.items || passed_over >= PASSED_OVER {
+                if fill.items >= budget.items || passed_over >= PASSED_OVER {
                     return fill;
                 }
                 at = self.waiting.next_of(slot);
                 let more = fill.with(self.waiting.size(slot));
-                if more.fits(self.budget) {
+                if more.fits(budget) {
                     fill = more;
                     out.extend(self.waiting.remove(slot));
                 } else {

@@ -6,6 +6,10 @@
 //!   request   late ▸ due ▸ short                  see `flow`
 //! ```
 //!
+//! Not all may go to the same backends. Those that may are of one reach, and only they wait for each other: while nobody
+//! of a reach finds room, the first of the others goes, as if it were not there. What a tenant is served counts in all of
+//! them, and where several of its own are first, the reach that got less goes.
+//!
 //! Nothing here waits or wakes: a driver asks who is first, sees whether there is room, and says who has left. Tokens
 //! are those that a request is expected to cost: its prompt, and twice its answer.
 
@@ -14,31 +18,35 @@ mod forecast;
 mod heap;
 mod nodes;
 mod sizes;
+mod tenants;
 
 pub use nodes::Ticket;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
 use plimsoll_types::{Instant, Priority};
 
-use flow::Flow;
+use flow::{Flow, Owner};
 use forecast::Forecast;
 use heap::Heap;
-use nodes::{NONE, Nodes};
+use nodes::Nodes;
+use tenants::{Mix, charge};
 
 /// Of what goes before a band, this share is owed to it.
 const RESERVE: i64 = 20;
 /// So many tokens must be owed to a band before one of its requests goes first, however many tokens that has: what is
 /// too much is paid back before the next one.
 const TURN: i64 = 1_000;
-/// Tokens of the counter for one token of a tenant with a weight of one.
-const SCALE: u64 = 1 << 10;
-/// Tenants of whom it is remembered what they have got while nobody of theirs waits.
-const REMEMBERED: usize = 4_096;
 
 const BANDS: usize = Priority::ALL.len();
+
+/// Sets of backends that are told apart, by a number below this.
+pub const REACHES: usize = 16;
+
+/// Some of them, a bit for each.
+pub type Reaches = u16;
 
 /// In what order requests leave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,6 +86,8 @@ pub struct Entry {
     pub weight: u32,
     /// How urgent it is.
     pub priority: Priority,
+    /// The set of backends that may serve it, by the number that the driver gives it.
+    pub reach: u8,
     /// Tokens that it is expected to cost.
     pub tokens: u32,
     /// Bytes of its body.
@@ -101,7 +111,9 @@ pub struct Queue {
     /// Where each flow stands among those of its band; nowhere if nobody waits in it. Beside the flows, because a change
     /// moves many places.
     places: Vec<u32>,
-    known: HashMap<(usize, u64), u32, BuildHasherDefault<Mix>>,
+    known: HashMap<Owner, u32, BuildHasherDefault<Mix>>,
+    /// Of which there ever was a request.
+    reaches: Reaches,
     bands: [Band; BANDS],
     len: usize,
     bytes: u64,
@@ -112,8 +124,10 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct Band {
-    /// Flows in which somebody waits, by their counters.
-    flows: Heap,
+    /// Flows in which somebody waits, by their counters, and by their reaches.
+    flows: [Heap; REACHES],
+    /// Reaches of which somebody waits.
+    waiting: Reaches,
     len: usize,
     tokens: u64,
     /// Weights of those flows together.
@@ -154,6 +168,12 @@ impl Queue {
         self.bytes
     }
 
+    /// Of which reaches somebody waits.
+    #[must_use]
+    pub fn waiting(&self) -> Reaches {
+        self.bands.iter().fold(0, |waiting, band| waiting | band.waiting)
+    }
+
     /// The latest moment of which it was told.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -181,7 +201,7 @@ impl Queue {
         self.activate(at, entry.weight);
         let flow = &mut self.flows[at as usize];
         flow.enter(number, entry.latest, &mut self.nodes);
-        let band = &mut self.bands[flow.band];
+        let band = &mut self.bands[flow.of.band];
         band.len += 1;
         band.tokens += u64::from(entry.tokens);
         self.len += 1;
@@ -191,20 +211,32 @@ impl Queue {
 
     /// Who goes first at `now`.
     pub fn first(&mut self, now: Instant) -> Option<Ticket> {
+        self.first_of(Reaches::MAX, now)
+    }
+
+    /// Who goes first at `now` of those of these reaches.
+    pub fn first_of(&mut self, reaches: Reaches, now: Instant) -> Option<Ticket> {
         self.now = self.now.max(now);
-        let due = |band: &Band| band.len > 0 && band.owed >= TURN;
+        let waits = |band: &Band| band.waiting & reaches != 0;
+        let due = |band: &Band| waits(band) && band.owed >= TURN;
         let lower = self.bands[1..].iter().rposition(due).map(|band| band + 1);
-        let band = lower.or_else(|| self.bands.iter().position(|band| band.len > 0))?;
-        let number = self.first_in(band, now)?;
+        let band = lower.or_else(|| self.bands.iter().position(waits))?;
+        let number = self.first_in(band, reaches, now)?;
         Some(self.nodes.ticket(number))
     }
 
-    fn first_in(&mut self, band: usize, now: Instant) -> Option<u32> {
-        let (_, flow) = self.bands[band].flows.first()?;
-        let flow = &mut self.flows[flow as usize];
+    fn first_in(&mut self, band: usize, reaches: Reaches, now: Instant) -> Option<u32> {
+        let heads = each(self.bands[band].waiting & reaches)
+            .filter_map(|reach| self.bands[band].flows[reach].first())
+            .map(|(counter, flow)| (counter, flow as usize));
         Some(match self.limits.order {
-            Order::ShortFirst => flow.first(now, self.limits.aging, &mut self.nodes),
-            Order::Arrival => flow.oldest(),
+            Order::ShortFirst => {
+                let (_, flow) = heads.min_by_key(|(counter, flow)| (*counter, self.flows[*flow].own))?;
+                self.flows[flow].first(now, self.limits.aging, &mut self.nodes)
+            }
+            Order::Arrival => heads
+                .map(|(_, flow)| self.flows[flow].oldest())
+                .max_by_key(|oldest| self.nodes.since(*oldest))?,
         })
     }
 
@@ -220,11 +252,14 @@ impl Queue {
         };
         self.forecast.leaves(tokens, now);
         let flow = &mut self.flows[at as usize];
-        let band = flow.band;
+        let (band, counter) = (flow.of.band, flow.counter);
         flow.serve(ticket.number, now, &mut self.nodes);
-        self.bands[band].floor = self.bands[band].floor.max(flow.counter);
-        flow.counter += charge(tokens, flow.weight);
-        if band > 0 {
+        self.bands[band].floor = self.bands[band].floor.max(counter);
+        let charge = charge(tokens, flow.weight);
+        flow.own += charge;
+        self.count(at, counter + charge);
+        // Who goes because nobody more urgent wants to takes nothing of what is owed.
+        if self.bands[band].owed >= TURN {
             self.bands[band].owed -= i64::from(tokens);
         }
         for lower in &mut self.bands[band + 1..] {
@@ -247,28 +282,27 @@ impl Queue {
 
     /// What a tenant's request cost beside what was expected of it, now that it is known.
     pub fn settle(&mut self, (tenant, priority): (u64, Priority), (expected, came): (u32, u32)) {
-        let Some(at) = self.known.get(&(priority as usize, tenant)).copied() else { return };
-        let flow = &mut self.flows[at as usize];
+        let of = |reach| Owner { band: priority as usize, reach, tenant };
+        let Some(at) = each(self.reaches).find_map(|reach| self.known.get(&of(reach)).copied()) else {
+            return;
+        };
+        let flow = &self.flows[at as usize];
         let (more, less) = (charge(came, flow.weight), charge(expected, flow.weight));
-        flow.counter = (flow.counter + more).saturating_sub(less);
-        let change = (self.places[at as usize], flow.counter);
-        if change.0 != NONE {
-            self.bands[flow.band].flows.change(change, placed(&mut self.places));
-        }
+        self.count(at, (flow.counter + more).saturating_sub(less));
     }
 
     /// How long one that comes now is expected to wait; `None` as long as nobody has waited.
     #[must_use]
     pub fn expected_wait(&self, entry: &Entry, now: Instant) -> Option<Duration> {
         let rate = self.forecast.rate(now)?;
-        let (priority, tenant) = self.key(entry);
-        let band = &self.bands[priority];
-        let flow = self.known.get(&(priority, tenant)).map(|at| &self.flows[*at as usize]);
+        let of = self.owner(entry);
+        let band = &self.bands[of.band];
+        let flow = self.known.get(&of).map(|at| &self.flows[*at as usize]);
         let own = flow.map_or(0, |flow| flow.sizes.all());
         let weight = u64::from(entry.weight.max(1));
         let idle = flow.is_none_or(Flow::is_idle);
         let weights = (band.weight + if idle { weight } else { 0 }).max(weight);
-        let above: u64 = self.bands[..priority].iter().map(|band| band.tokens).sum();
+        let above: u64 = self.bands[..of.band].iter().map(|band| band.tokens).sum();
         // While so much of his own leaves, other tenants get what they have, but no more than their share.
         let before = |own: u64| {
             let others = (band.tokens - flow.map_or(0, |flow| flow.sizes.all()))
@@ -293,101 +327,13 @@ impl Queue {
         let tokens: u64 = self.bands.iter().map(|band| band.tokens).sum();
         Duration::try_from_secs_f32(tokens as f32 / self.forecast.rate(now)?).ok()
     }
-
-    fn key(&self, entry: &Entry) -> (usize, u64) {
-        match self.limits.order {
-            Order::ShortFirst => (entry.priority as usize, entry.tenant),
-            Order::Arrival => (Priority::Normal as usize, 0),
-        }
-    }
-
-    fn flow_of(&mut self, entry: &Entry) -> u32 {
-        let key = self.key(entry);
-        if let Some(at) = self.known.get(&key) {
-            return *at;
-        }
-        let at = self.vacant.pop().unwrap_or(self.flows.len() as u32);
-        match self.flows.get_mut(at as usize) {
-            Some(flow) => flow.reuse(key),
-            None => {
-                self.flows.push(Flow::new(key));
-                self.places.push(NONE);
-            }
-        }
-        self.known.insert(key, at);
-        at
-    }
-
-    /// One comes to a flow. If nobody waited there, it has no claim to what others got meanwhile.
-    fn activate(&mut self, at: u32, weight: u32) {
-        let flow = &mut self.flows[at as usize];
-        if !flow.is_idle() {
-            return;
-        }
-        let band = &mut self.bands[flow.band];
-        flow.weight = weight.max(1);
-        flow.counter = flow.counter.max(band.flows.first().map_or(band.floor, |(least, _)| least));
-        band.weight += u64::from(flow.weight);
-        let item = (flow.counter, at);
-        band.flows.push(item, placed(&mut self.places));
-    }
-
-    /// One has left a flow.
-    fn gone(&mut self, at: u32, number: u32) {
-        let (tokens, bytes) = (self.nodes[number].tokens, self.nodes[number].bytes);
-        self.nodes.free(number);
-        self.len -= 1;
-        self.bytes -= bytes;
-        let flow = &self.flows[at as usize];
-        let place = self.places[at as usize];
-        let band = &mut self.bands[flow.band];
-        band.len -= 1;
-        band.tokens -= u64::from(tokens);
-        if band.len == 0 {
-            band.owed = band.owed.min(0);
-        }
-        if !flow.is_idle() {
-            band.flows.change((place, flow.counter), placed(&mut self.places));
-            return;
-        }
-        band.weight -= u64::from(flow.weight);
-        band.flows.remove(place, placed(&mut self.places));
-        self.places[at as usize] = NONE;
-        if self.known.len() > REMEMBERED {
-            self.known.remove(&(flow.band, flow.tenant));
-            self.vacant.push(at);
-        }
-    }
 }
 
-/// Notes where flows stand.
-fn placed(places: &mut [u32]) -> impl FnMut(u32, u32) {
-    |flow, place| places[flow as usize] = place
-}
-
-/// What so many tokens add to the counter of a tenant.
-fn charge(tokens: u32, weight: u32) -> u64 {
-    u64::from(tokens) * SCALE / u64::from(weight)
-}
-
-/// Tenants are known by hashes already: what is left to do is to mix in the band.
-#[derive(Debug, Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.write_u64(number as u64);
-    }
+/// The numbers of reaches.
+fn each(mut reaches: Reaches) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let reach = reaches.trailing_zeros();
+        reaches &= reaches.wrapping_sub(1);
+        (reach < Reaches::BITS).then_some(reach as usize)
+    })
 }

@@ -33,6 +33,12 @@ pub trait Answer {
     /// Gives the next piece, after the beginning: whole events of a stream, any run of bytes of a plain answer. `None`
     /// after a clean end of the transfer; whether the stream was complete, [`Peeked`](plimsoll_types::Peeked) says.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>>;
+
+    /// Whether what this says of the backend has been said already: it is a part of a call that others share, and one of
+    /// them was asked before. Asked once, when it is known how the attempt went.
+    fn is_accounted_for(&self) -> bool {
+        false
+    }
 }
 
 /// Why an attempt got no answer, or lost it on the way. Reasons are for callers too: no addresses in them.

@@ -35,10 +35,11 @@ use plimsoll_types::{Clock, Instant};
 
 use crate::io::Endpoint;
 use crate::openai::{Config, Invalid, address, fixed};
-use crate::outgoing::{Fields, Pieces, body_of, fields_of};
+use crate::outgoing::{Fields, Pieces, Understands, body_of, fields_of};
 use crate::transcode::{Nulls, to_wire};
-use crate::{Answer, Authorize, Call, Engine, http2};
+use crate::{Answer, Authorize, Call, Engine, http2, orca};
 use answer::GrpcAnswer;
+use transfer::Transfer;
 
 /// Bytes that one message of a backend may have: a large batch of embeddings fits.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -51,9 +52,17 @@ pub struct Backend {
     authority: String,
     fixed: Fields,
     authorize: Option<Arc<dyn Authorize>>,
+    cache_salt: bool,
+    ask_load: orca::Asked,
+    ear: orca::Ear,
 }
 
 impl Backend {
+    /// Lets `listener` hear what the backend says of its load in answers, in the place of whoever did before.
+    pub fn listen(&self, listener: &Arc<dyn orca::Listen>) {
+        self.ear.listen(listener);
+    }
+
     /// A backend at a `grpc://` or `grpcs://` address.
     ///
     /// # Errors
@@ -70,7 +79,15 @@ impl Backend {
         }
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         let fixed = fixed(&config)?;
-        Ok(Arc::new(Self { endpoint: Arc::new(endpoint), authority, fixed, authorize: config.authorize }))
+        Ok(Arc::new(Self {
+            endpoint: Arc::new(endpoint),
+            authority,
+            fixed,
+            authorize: config.authorize,
+            cache_salt: config.cache_salt,
+            ask_load: config.ask_load,
+            ear: orca::Ear::default(),
+        }))
     }
 
     /// The engine by which one core talks to this backend, with a connection of its own.
@@ -133,7 +150,7 @@ impl Engine for Grpc {
         let Some(method) = Method::of(envelope.kind, envelope.stream) else {
             return Box::new(GrpcAnswer::unserved(envelope.kind));
         };
-        let pieces = body_of(call, true);
+        let pieces = body_of(call, Understands { ask_usage: true, cache_salt: self.backend.cache_salt });
         let body: Bytes = match &pieces[..] {
             [only] => only.clone(),
             pieces => pieces.concat().into(),
@@ -145,9 +162,11 @@ impl Engine for Grpc {
                 "the body is not valid JSON",
             )));
         }
-        let exchange = self.send(method.path, fields_of(call.request), &message, envelope.deadline);
+        let mut fields = fields_of(call.request);
+        self.backend.ask_load.put(&mut fields);
+        let exchange = self.send(method.path, fields, &message, envelope.deadline);
         let strip_usage = envelope.ask_usage.is_some() && !envelope.protocol.shows_usage();
-        Box::new(GrpcAnswer::new(exchange, method, strip_usage))
+        Box::new(GrpcAnswer::new(Transfer::of(&self.backend, exchange), method, strip_usage))
     }
 }
 
@@ -166,6 +185,8 @@ mod tests {
             ca_file: None,
             connect_timeout: Duration::from_secs(1),
             ask_usage: true,
+            cache_salt: false,
+            ask_load: orca::Asked::None,
         }
     }
 

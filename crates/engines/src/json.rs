@@ -212,6 +212,16 @@ impl<'a> Scanner<'a> {
         self.string_here("expected a string")
     }
 
+    /// Takes a string of a text that was walked over before: what was found good then is not looked at again.
+    ///
+    /// # Errors
+    ///
+    /// Where none begins here.
+    pub(crate) fn known_string(&mut self) -> Result<Str, JsonError> {
+        self.space();
+        self.string_to_its_end("expected a string")
+    }
+
     /// Takes `true` or `false`.
     ///
     /// # Errors
@@ -235,6 +245,19 @@ impl<'a> Scanner<'a> {
         self.number()?;
         let digits = std::str::from_utf8(&self.text[from..self.at]).unwrap_or_default();
         Ok(digits.parse().ok())
+    }
+
+    /// Takes a number of any kind; `None` where it is beyond what a float holds.
+    ///
+    /// # Errors
+    ///
+    /// Where no number stands here.
+    pub(crate) fn decimal(&mut self) -> Result<Option<f64>, JsonError> {
+        self.space();
+        let from = self.at;
+        self.number()?;
+        let digits = std::str::from_utf8(&self.text[from..self.at]).unwrap_or_default();
+        Ok(digits.parse().ok().filter(|number: &f64| number.is_finite()))
     }
 
     /// Takes a value of any kind, checking all of it, and gives where it stands.

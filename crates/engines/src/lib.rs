@@ -28,6 +28,7 @@ pub mod json;
 pub mod kv_events;
 mod metrics;
 pub mod openai;
+pub mod orca;
 mod outgoing;
 mod refusal;
 pub mod remote;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use plimsoll_types::{Clock, Kind};
 
 use crate::io::Endpoint;
-use crate::outgoing::{Fields, Message, body_of, fields_of, length};
-use crate::{Answer, Authorize, Call, Engine, http1, http2};
+use crate::outgoing::{Fields, Message, Understands, body_of, fields_of, length};
+use crate::{Answer, Authorize, Call, Engine, http1, http2, orca};
 use answer::{OpenAiAnswer, Wire};
 
 /// One backend, shared by all cores: where it is and what every call to it begins with.
@@ -35,10 +35,17 @@ pub struct Backend {
     /// Header fields of every call.
     fixed: Fields,
     authorize: Option<Arc<dyn Authorize>>,
-    ask_usage: bool,
+    understands: Understands,
+    ask_load: orca::Asked,
+    ear: orca::Ear,
 }
 
 impl Backend {
+    /// Lets `listener` hear what the backend says of its load in answers, in the place of whoever did before.
+    pub fn listen(&self, listener: &Arc<dyn orca::Listen>) {
+        self.ear.listen(listener);
+    }
+
     /// The engine by which one core talks to this backend, with connections of its own.
     #[must_use]
     pub fn engine(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Rc<OpenAi> {
@@ -131,15 +138,17 @@ impl Backend {
 impl Engine for OpenAi {
     fn start(&self, call: &Call<'_>) -> Box<dyn Answer> {
         let envelope = &call.request.envelope;
+        let mut fields = fields_of(call.request);
+        self.backend.ask_load.put(&mut fields);
         let wire = self.send(Message {
             method: "POST",
             target: self.backend.target(envelope.kind),
-            fields: fields_of(call.request),
-            pieces: body_of(call, self.backend.ask_usage),
+            fields,
+            pieces: body_of(call, self.backend.understands),
             fresh: call.again,
         });
         let unasked = envelope.ask_usage.is_some() && !envelope.protocol.shows_usage();
-        let strip_usage = self.backend.ask_usage && unasked;
-        Box::new(OpenAiAnswer::new(wire, envelope.kind, strip_usage))
+        let strip_usage = self.backend.understands.ask_usage && unasked;
+        Box::new(OpenAiAnswer::new(&self.backend, wire, (envelope.kind, strip_usage)))
     }
 }

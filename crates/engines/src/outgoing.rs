@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::Call;
 
 /// The pieces of a body, in order. Most bodies are one.
-pub(crate) type Pieces = SmallVec<[Bytes; 5]>;
+pub(crate) type Pieces = SmallVec<[Bytes; 7]>;
 
 /// What goes to a backend.
 pub(crate) struct Message<'a> {
@@ -61,16 +61,29 @@ pub(crate) fn fields_of(request: &Request) -> Fields {
     fields
 }
 
-/// The body with its splices: the backend's name of the model, the wish for usage. Nothing is copied but what is new.
-pub(crate) fn body_of(call: &Call<'_>, ask_usage: bool) -> Pieces {
+/// What of a body a backend understands beside the API itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Understands {
+    /// `stream_options.include_usage`.
+    pub(crate) ask_usage: bool,
+    /// `cache_salt`.
+    pub(crate) cache_salt: bool,
+}
+
+/// The body with its splices: the backend's name of the model, the wish for usage, the salt. Nothing is copied but what is
+/// new.
+pub(crate) fn body_of(call: &Call<'_>, understands: Understands) -> Pieces {
     let (body, envelope) = (&call.request.body, &call.request.envelope);
-    let mut splices: SmallVec<[(std::ops::Range<usize>, Bytes); 2]> = SmallVec::new();
+    let mut splices: SmallVec<[(std::ops::Range<usize>, Bytes); 3]> = SmallVec::new();
     if let Some(alias) = call.alias {
         let name = serde_json::to_vec(alias).expect("a string is always JSON");
         splices.push((envelope.model_at.clone(), Bytes::from(name)));
     }
-    if let Some(splice) = envelope.ask_usage.as_ref().filter(|_| ask_usage) {
-        splices.push((splice.at.clone(), Bytes::from_static(splice.text.as_bytes())));
+    let usage = envelope.ask_usage.as_ref().filter(|_| understands.ask_usage);
+    let salt = envelope.cache_salt.as_ref().filter(|_| understands.cache_salt);
+    // Both may stand before the first member, in any order.
+    for splice in usage.into_iter().chain(salt) {
+        splices.push((splice.at.clone(), splice.text.clone().into()));
     }
     splices.sort_by_key(|(at, _)| at.start);
     let (mut pieces, mut from) = (Pieces::new(), 0);

@@ -1,3 +1,4 @@
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use plimsoll_types::{Key, Keys, Section};
@@ -17,6 +18,8 @@ pub struct Config {
     pub failures: u64,
     /// Names of load signals that the table does not have.
     pub names: Names,
+    /// DNS servers that are asked for services; none means those of the system.
+    pub name_servers: Vec<String>,
 }
 
 /// Names of metrics that say how loaded an engine is, for engines that nobody knows; empty where the table will do.
@@ -38,8 +41,22 @@ impl Default for Config {
             timeout: Duration::from_secs(1),
             failures: 3,
             names: Names::default(),
+            name_servers: Vec::new(),
         }
     }
+}
+
+impl Config {
+    /// Where DNS servers are, in the order in which they are asked; none means those of the system.
+    #[must_use]
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        self.name_servers.iter().filter_map(|text| server(text)).collect()
+    }
+}
+
+fn server(text: &str) -> Option<SocketAddr> {
+    let address = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
+    text.parse().ok().or_else(address)
 }
 
 impl Section for Config {
@@ -69,6 +86,15 @@ impl Section for Config {
             "Names of load signals, for engines other than vLLM, SGLang, TensorRT-LLM, Triton, TGI, llama.cpp and Plimsoll.",
         );
         keys.section(key, &mut self.names);
+        let key = Key::new(
+            "name_servers",
+            "DNS servers that are asked for the SRV records of backends with `resolve`, as ADDRESS or ADDRESS:PORT, such as \
+             127.0.0.1:8600 for Consul; none means those of /etc/resolv.conf.",
+        );
+        keys.texts(key, &mut self.name_servers);
+        if let Some(wrong) = self.name_servers.iter().find(|text| server(text).is_none()) {
+            keys.wrong("name_servers", format!("{wrong:?} is not an IP address, with or without a port"));
+        }
     }
 }
 

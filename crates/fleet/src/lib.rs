@@ -4,6 +4,7 @@
 //!   list of backends ──▶ watch ──┬─ probe ── connect, GET /health ──▶ Health ──▶ found dead | alive ──┐
 //!                                │              └ TCP handshake ────▶ RoundTrip ──────────────────────┤
 //!                                ├─ listen ── KV events ───▶ Tracker ──▶ Change ──────▶ the emulated cache ────────────┤
+//!                                ├─ hear ── header of an answer ─▶ Table ──▶ Report ────────────────────┤
 //!                                └─ poll ── GET /metrics ──▶ Table ──▶ Report ─────────────────────────┴─▶ routing::Backend
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 mod config;
 mod follow;
+mod hear;
 mod listen;
 pub mod load;
 mod metrics;

@@ -15,9 +15,9 @@ use std::time::Duration;
 use plimsoll_routing::Report;
 
 use crate::Names;
-use exposition::samples;
+use exposition::{Sample, samples};
 use signal::Sum;
-use table::ENGINES;
+use table::{ENGINES, SHORT};
 
 /// What was read from metrics.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,8 +90,21 @@ impl Table {
     /// What `text`, metrics in the form of Prometheus, says of load; `None` where it has none of the names.
     #[must_use]
     pub fn read(&self, text: &str) -> Option<Reading> {
+        self.reading(samples(text))
+    }
+
+    /// What figures with names say of load, such as those of a report on an answer.
+    #[must_use]
+    pub fn read_figures(&self, figures: &[(String, f64)]) -> Option<Reading> {
+        self.reading(figures.iter().map(|(name, value)| {
+            let long = SHORT.iter().find(|(short, _)| short == name);
+            Sample::plain(long.map_or(name, |(_, long)| long), *value)
+        }))
+    }
+
+    fn reading<'t>(&self, samples: impl Iterator<Item = Sample<'t>>) -> Option<Reading> {
         let mut sums = vec![(Sum::default(), Sum::default()); self.signals.len()];
-        for sample in samples(text) {
+        for sample in samples {
             for (index, part) in self.by_name.get(sample.name).into_iter().flatten() {
                 let (signal, (of, per)) = (&self.signals[*index], &mut sums[*index]);
                 match part {

@@ -14,6 +14,21 @@ pub(crate) struct Polls {
     pub(crate) unknown: Counter,
     pub(crate) none: Counter,
     pub(crate) failed: Counter,
+    pub(crate) spared: Counter,
+}
+
+/// Handles of what one backend says along with answers.
+pub(crate) struct Reports {
+    pub(crate) ok: Counter,
+    pub(crate) unknown: Counter,
+    pub(crate) malformed: Counter,
+}
+
+impl Reports {
+    pub(crate) fn new(backend: &str) -> Self {
+        let of = |outcome| catalog::LOAD_REPORTS.counter(&[backend, outcome]);
+        Self { ok: of("ok"), unknown: of("unknown"), malformed: of("malformed") }
+    }
 }
 
 /// Handles of one backend's KV events.
@@ -40,6 +55,12 @@ impl Probes {
 impl Polls {
     pub(crate) fn new(backend: &str) -> Self {
         let of = |outcome| catalog::POLLS.counter(&[backend, outcome]);
-        Self { ok: of("ok"), unknown: of("unknown"), none: of("none"), failed: of("failed") }
+        Self {
+            ok: of("ok"),
+            unknown: of("unknown"),
+            none: of("none"),
+            failed: of("failed"),
+            spared: of("spared"),
+        }
     }
 }

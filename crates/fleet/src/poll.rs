@@ -1,16 +1,16 @@
 //! Asks a backend for its metrics, seldom where it has none.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_engines::grpc::Loads;
 use plimsoll_engines::{Failure, grpc, openai};
-use plimsoll_routing::{Backend, Report};
+use plimsoll_routing::{Backend, Report, Reporting};
 use plimsoll_types::Clock;
 use rand::rngs::SmallRng;
 
 use crate::Config;
+use crate::hear::Hearer;
 use crate::load::{Reading, Table};
 use crate::metrics::Polls;
 use crate::watch::{jittered, within};
@@ -42,18 +42,23 @@ pub(crate) struct Poller {
     pub(crate) asked: Asked,
     pub(crate) paths: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) table: Rc<Table>,
+    pub(crate) table: Arc<Table>,
     pub(crate) config: Config,
+    /// What it says along with answers.
+    pub(crate) hearer: Arc<Hearer>,
 }
 
 impl Poller {
     pub(crate) async fn run(self, mut rng: SmallRng) {
         let metrics = Polls::new(&self.backend.spec.name);
         let mut pace = Pace::new(self.config.poll, self.paths.len());
-        let mut engine = "";
+        let (mut engine, mut polled) = ("", None);
         loop {
-            // A backend that is out gets one question less; its silence is known.
-            if !self.backend.outlier.is_dead(self.clock.now()) {
+            let now = self.clock.now();
+            if self.hearer.last.spares(now, pace.wait, polled.as_ref()) {
+                metrics.spared.increment(1);
+            } else if !self.backend.outlier.is_dead(now) {
+                // A backend that is out gets one question less; its silence is known.
                 let outcome = self.ask(&self.paths[pace.path]).await;
                 pace.asked(&outcome);
                 let counter = match &outcome {
@@ -68,7 +73,10 @@ impl Poller {
                         engine = reading.engine;
                         tracing::info!(backend = %self.backend.spec.name, engine, "the backend reports its load");
                     }
-                    self.backend.reported(self.clock.now(), &reading.report);
+                    let now = self.clock.now();
+                    self.backend.reported(now, &reading.report);
+                    self.backend.seen.reports(Reporting { engine, by: "poll" });
+                    polled = Some((now, reading.report));
                 }
             }
             self.clock.sleep_until(self.clock.now() + jittered(pace.wait, &mut rng)).await;

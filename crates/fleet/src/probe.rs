@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_engines::Failure;
-use plimsoll_routing::Backend;
+use plimsoll_routing::{Backend, Probed};
 use plimsoll_types::{Clock, Instant};
 use rand::rngs::SmallRng;
 
@@ -72,6 +72,7 @@ impl Prober {
             };
             counter.increment(1);
             let now = self.clock.now();
+            self.backend.seen.probed(now, Probed { outcome: finding.outcome(), why: finding.why() });
             let verdict = health.judge(finding, self.traffic(begun, now), self.config.failures);
             self.tell(verdict, finding, now);
             self.clock.sleep_until(begun + jittered(self.config.probe, &mut rng)).await;

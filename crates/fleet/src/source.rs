@@ -2,9 +2,11 @@
 
 mod dns;
 mod file;
+mod srv;
 
 pub use dns::{Dns, Resolve, System};
 pub use file::{File, Read, settled};
+pub use srv::{LookUp, Servers, Srv, Target, in_use};
 
 use std::future::Future;
 
@@ -15,6 +17,16 @@ pub enum Change<M> {
     Added(M),
     /// A backend is gone: it gets nothing new, and what runs there may end.
     Removed(M),
+}
+
+impl<M> Change<M> {
+    /// The same of a part of the backend.
+    pub fn map<'m, P>(&'m self, part: impl FnOnce(&'m M) -> P) -> Change<P> {
+        match self {
+            Self::Added(backend) => Change::Added(part(backend)),
+            Self::Removed(backend) => Change::Removed(part(backend)),
+        }
+    }
 }
 
 /// Somewhere that backends are listed and come and go.

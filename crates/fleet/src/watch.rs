@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_engines::orca::Listen;
 use plimsoll_routing::Backend;
 use plimsoll_types::Clock;
 use rand::rngs::SmallRng;
@@ -13,8 +14,10 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use crate::Config;
 use crate::Way;
+use crate::hear::{Hearer, Last};
 use crate::listen::{Listener, Publisher};
 use crate::load::Table;
+use crate::metrics::Reports;
 use crate::poll::Poller;
 use crate::probe::Prober;
 
@@ -61,7 +64,7 @@ pub async fn watch(mut list: impl List, clock: Arc<dyn Clock>, seed: u64) {
     let deaths = Rc::new(Cell::new(false));
     loop {
         if let Some((config, backends)) = list.changed() {
-            let table = Rc::new(Table::new(&config.names));
+            let table = Arc::new(Table::new(&config.names));
             let mut before = std::mem::take(&mut watches);
             for watched in backends {
                 let slot = watched.backend.slot;
@@ -82,16 +85,27 @@ struct Watch {
     watched: Watched,
     config: Config,
     tasks: Vec<AbortHandle>,
+    /// Hears what answers say of its load for as long as it is here.
+    _listener: Arc<dyn Listen>,
 }
 
 impl Watch {
     fn begin(
         watched: Watched,
         config: &Config,
-        (table, clock, deaths): (&Rc<Table>, &Arc<dyn Clock>, &Rc<Cell<bool>>),
+        (table, clock, deaths): (&Arc<Table>, &Arc<dyn Clock>, &Rc<Cell<bool>>),
         seeds: &mut SmallRng,
     ) -> Self {
         let mut tasks = Vec::new();
+        let hearer = Arc::new(Hearer {
+            backend: Arc::clone(&watched.backend),
+            table: Arc::clone(table),
+            clock: Arc::clone(clock),
+            metrics: Reports::new(&watched.backend.spec.name),
+            last: Last::default(),
+        });
+        let listener: Arc<dyn Listen> = Arc::clone(&hearer) as Arc<dyn Listen>;
+        watched.way.listen(&listener);
         let mut rng = || SmallRng::seed_from_u64(seeds.random());
         if let Some(path) = watched.health.clone().filter(|_| !config.probe.is_zero()) {
             let prober = Prober {
@@ -110,8 +124,9 @@ impl Watch {
                 asked: metrics.way.open(clock),
                 paths: metrics.paths.clone(),
                 clock: Arc::clone(clock),
-                table: Rc::clone(table),
+                table: Arc::clone(table),
                 config: config.clone(),
+                hearer: Arc::clone(&hearer),
             };
             tasks.push(spawn_local(poller.run(rng())).abort_handle());
         }
@@ -120,7 +135,7 @@ impl Watch {
                 Listener { backend: Arc::clone(&watched.backend), publisher, clock: Arc::clone(clock) };
             tasks.push(spawn_local(listener.run(rng())).abort_handle());
         }
-        Self { watched, config: config.clone(), tasks }
+        Self { watched, config: config.clone(), tasks, _listener: listener }
     }
 
     /// Whether it watches this in this way already.

@@ -1,6 +1,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use plimsoll_engines::orca::Listen;
 use plimsoll_engines::{Connected, Failure, grpc, openai};
 use plimsoll_types::Clock;
 
@@ -24,6 +25,14 @@ impl Way {
         match self {
             Self::Http(backend) => Asked::Http(backend.engine(clock)),
             Self::Grpc(backend) => Asked::Grpc(backend.engine(clock)),
+        }
+    }
+
+    /// Lets `listener` hear what the backend says of its load in answers to callers.
+    pub(crate) fn listen(&self, listener: &Arc<dyn Listen>) {
+        match self {
+            Self::Http(backend) => backend.listen(listener),
+            Self::Grpc(backend) => backend.listen(listener),
         }
     }
 

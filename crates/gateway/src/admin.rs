@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use plimsoll_routing::{Backend, Conditions, Domain, RequestShape, Service};
+use plimsoll_routing::{Backend, Commitment, Conditions, Domain, RequestShape, Service};
 use plimsoll_telemetry::Exporter;
 use plimsoll_types::Instant;
 use serde_json::{Value, json};
@@ -174,14 +174,30 @@ impl Admin {
             })
         };
         let domains: Vec<Value> = snapshot.fleet.domains().map(domain).collect();
+        let commitments: Vec<Value> = snapshot.fleet.commitments().map(|known| burn_down(known)).collect();
         json!({
             "policy": snapshot.fleet.config.policy,
             "in_flight": self.house.shared.in_flight(),
             "draining": self.house.is_leaving(),
             "domains": domains,
+            "commitments": commitments,
             "backends": backends,
         })
     }
+}
+
+/// What is used of a commitment, and what is left of it.
+fn burn_down(commitment: &Commitment) -> Value {
+    let (size, used) = commitment.size_and_used();
+    json!({
+        "name": commitment.name,
+        "unit": commitment.unit(),
+        "size": size,
+        "used": used,
+        "left": (size - used).max(0.0),
+        "ends_at": commitment.ends_at(),
+        "in_force": commitment.is_in_force(),
+    })
 }
 
 fn view(backend: &Backend, now: Instant) -> Value {
@@ -207,7 +223,17 @@ fn view(backend: &Backend, now: Instant) -> Value {
         "drained": backend.is_drained(),
         "failures_in_a_row": backend.outlier.failures(),
         "found_dead_by_probes": backend.outlier.is_dead(now),
+        "found_slow": backend.outlier.is_slow(),
+        "beside_peers": {
+            "ttft": backend.beside_peers().ttft,
+            "itl": backend.beside_peers().itl,
+        },
         "round_trip_ms": millis(backend.round_trip()),
+        "last_probe": backend.seen.last_probe().map(|(at, probed)| {
+            json!({"found": probed.outcome, "why": probed.why, "age_ms": millis((now - at).as_secs_f32())})
+        }),
+        "engine": backend.seen.reporting().map(|reporting| reporting.engine),
+        "reported_by": backend.seen.reporting().map(|reporting| reporting.by),
         "report_age_ms": backend.report_age(now).map(millis),
         "others": backend.report_age(now).map(|_| {
             let (waiting, running, kv_used) = backend.others(now);

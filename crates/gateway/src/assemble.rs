@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -16,7 +15,7 @@ use plimsoll_routing::Fleet;
 use plimsoll_types::{BackendSpec, Clock, Instant};
 
 use crate::auth::Keys;
-use crate::config::{BackendConfig, Config};
+use crate::config::{Addresses, BackendConfig, Config, Targets};
 use crate::house::{Engines, House, Settings};
 use crate::tls;
 
@@ -29,7 +28,9 @@ pub(crate) struct Discovered {
     /// Models that backends without a list of their own were found to serve, by backend and identity.
     pub(crate) models: HashMap<(String, String), Vec<String>>,
     /// Addresses of hosts that stand for several backends.
-    pub(crate) addresses: HashMap<String, Vec<IpAddr>>,
+    pub(crate) addresses: Addresses,
+    /// Records in use of services that stand for several backends.
+    pub(crate) targets: Targets,
     /// Backends that `backends_file` lists.
     pub(crate) listed: Vec<BackendConfig>,
 }
@@ -102,8 +103,9 @@ fn settings(
             specs.push(spec);
         }
     }
+    let found = (&discovered.addresses, &discovered.targets);
     let backends: Vec<BackendConfig> =
-        discovered.all_of(&config).flat_map(|backend| backend.members(&discovered.addresses)).collect();
+        discovered.all_of(&config).flat_map(|backend| backend.members(found)).collect();
     for backend in &backends {
         let spec = spec_of(backend, discovered);
         let wrong = |invalid: openai::Invalid| format!("{}: {invalid}", backend.name);
@@ -131,7 +133,7 @@ fn settings(
         }
         specs.push(spec);
     }
-    let keys = Keys::new(&config.keys);
+    let keys = Keys::new(&config.keys, &config.salts());
     for key in &mut config.keys {
         key.forget();
     }
@@ -140,7 +142,7 @@ fn settings(
 
 /// The origin of the clock as time since 1970: answers of the embedded fleet say when they were made.
 #[expect(clippy::disallowed_methods, reason = "the wall clock is what is asked for")]
-fn epoch(clock: &dyn Clock) -> Duration {
+pub(crate) fn epoch(clock: &dyn Clock) -> Duration {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     wall.saturating_sub(clock.now() - Instant::ORIGIN)
 }

@@ -9,6 +9,7 @@ use plimsoll_types::{Priority, ServeError, Tenant};
 
 use crate::config::ApiKey;
 use crate::head::Head;
+use crate::salts::Salts;
 
 /// The keys that let somebody in. The keys themselves are not kept, only their hashes.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(keys: &[ApiKey]) -> Self {
+    pub(crate) fn new(keys: &[ApiKey], salts: &Salts) -> Self {
         let tenants = keys.iter().map(|key| {
             let hash = if key.key.is_empty() { from_hex(&key.sha256) } else { hash(key.key.as_bytes()) };
             let tenant = Tenant {
@@ -25,6 +26,7 @@ impl Keys {
                 weight: key.weight as u32,
                 most_urgent: Priority::named(key.priority).unwrap_or_default(),
                 residency: key.residency.clone(),
+                salt: salts.of(&key.tenant),
             };
             (hash, Arc::new(tenant))
         });
@@ -89,10 +91,13 @@ mod tests {
     #[test]
     fn a_key_is_its_tenant_and_anything_else_is_nobody() {
         let sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"; // "secret"
-        let keys = Keys::new(&[
-            ApiKey { tenant: "a".into(), key: "sk-0123456789abcdef".into(), ..ApiKey::default() },
-            ApiKey { tenant: "b".into(), sha256: sha256.into(), ..ApiKey::default() },
-        ]);
+        let keys = Keys::new(
+            &[
+                ApiKey { tenant: "a".into(), key: "sk-0123456789abcdef".into(), ..ApiKey::default() },
+                ApiKey { tenant: "b".into(), sha256: sha256.into(), ..ApiKey::default() },
+            ],
+            &Salts::Shared,
+        );
         let who = |key: &str| keys.admit(&head(key)).map(|tenant| tenant.unwrap().name.clone());
         assert_eq!(who("sk-0123456789abcdef").unwrap(), "a");
         assert_eq!(who("secret").unwrap(), "b");
@@ -107,7 +112,7 @@ mod tests {
         let mut key = ApiKey { tenant: "a".into(), key: "sk-0123456789abcdef".into(), ..ApiKey::default() };
         key.forget();
         assert!(key.key.is_empty());
-        assert!(Keys::new(&[key]).admit(&head("sk-0123456789abcdef")).is_ok());
+        assert!(Keys::new(&[key], &Salts::Shared).admit(&head("sk-0123456789abcdef")).is_ok());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod requests;
 
 pub use api_key::ApiKey;
 pub use backends::BackendConfig;
+pub(crate) use backends::{Addresses, Targets};
 pub use embedded::Embedded;
 pub use grpc::Grpc;
 pub(crate) use listed::read_listed;
@@ -29,6 +30,12 @@ use std::time::Duration;
 
 use plimsoll_routing::domain_names;
 use plimsoll_types::{Key, Keys, Section, Tenant};
+
+use crate::salts::Salts;
+use backends::Secret;
+
+/// Whose prompts may share what is cached.
+const SHARING: &[&str] = &["all", "tenant"];
 
 /// All that can be configured. The default serves: the embedded fleet, on loopback.
 #[derive(Debug, Clone)]
@@ -47,6 +54,10 @@ pub struct Config {
     pub tls: Tls,
     /// Who may enter.
     pub keys: Vec<ApiKey>,
+    /// Whose prompts may share what is cached: one of [`SHARING`].
+    pub prefix_sharing: &'static str,
+    /// What nobody can guess in the salts of tenants.
+    prefix_secret: Secret,
     /// Tenants who may ask which backend answers, and why.
     pub explain_to: Vec<String>,
     /// What requests may be.
@@ -94,6 +105,8 @@ impl Default for Config {
             allow_anyone: false,
             tls: Tls::default(),
             keys: Vec::new(),
+            prefix_sharing: SHARING[0],
+            prefix_secret: Secret::default(),
             explain_to: Vec::new(),
             requests: Requests::default(),
             grpc: Grpc::default(),
@@ -140,6 +153,19 @@ impl Section for Config {
         keys.flag(key, &mut self.allow_anyone);
         keys.section(Key::new("tls", "TLS towards callers; without it, plain text."), &mut self.tls);
         keys.list(Key::new("keys", "Who may enter; none means whoever can connect."), &mut self.keys);
+        let key = Key::new(
+            "prefix_sharing",
+            "Whose prompts may share what is cached of their beginnings: all, or only those of one tenant, so that nobody can \
+             find out by time or by `cached_tokens` what others have asked. Backends are told of it where they have \
+             `cache_salt: true`.",
+        );
+        keys.choice(key, SHARING, &mut self.prefix_sharing);
+        let key = Key::new(
+            "prefix_secret",
+            "Goes into what keeps tenants apart, so that whoever reaches a backend by another way cannot guess it; the same for \
+             all gateways before the same backends.",
+        );
+        keys.secret(key, &mut self.prefix_secret.0);
         let key = Key::new(
             "explain_to",
             "Tenants who may ask with `x-plimsoll-explain` which backend answers and what it was expected to cost there and \
@@ -213,8 +239,30 @@ impl Config {
                 keys.wrong("explain_to", format!("no key is of the tenant {tenant:?}"));
             }
         }
+        if self.prefix_sharing != SHARING[0] && self.keys.is_empty() {
+            let why = "is by tenant, and without `keys` nobody knows whose a request is";
+            keys.wrong("prefix_sharing", why.into());
+        }
         check_names(&self.backends, keys);
+        for backend in self.backends.iter().filter(|backend| !backend.commitment.is_empty()) {
+            if !self.routing.commitments.iter().any(|known| known.name == backend.commitment) {
+                let (name, commitment) = (&backend.name, &backend.commitment);
+                keys.wrong(
+                    "backends",
+                    format!("{name:?} is paid by {commitment:?}, which routing.commitments lacks"),
+                );
+            }
+        }
         self.check_domains(keys);
+    }
+
+    /// What keeps tenants apart in caches.
+    pub(crate) fn salts(&self) -> Salts {
+        if self.prefix_sharing == SHARING[0] {
+            Salts::Shared
+        } else {
+            Salts::by_tenant(&self.prefix_secret.0)
+        }
     }
 
     /// Whether the embedded fleet serves.
@@ -322,6 +370,41 @@ mod tests {
             (config.backends[0].name.as_str(), config.backends[0].models.as_slice()),
             ("a", &["mock".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn tenants_cannot_be_kept_apart_where_nobody_is_known() {
+        assert_eq!(
+            problems("threads: 1\nprefix_sharing: tenant\n"),
+            [
+                "local.yaml:2: prefix_sharing: is by tenant, and without `keys` nobody knows whose a request is"
+            ]
+        );
+        assert!(!format!("{:?}", read("f", "prefix_secret: hush\n", &Overrides::default())).contains("hush"));
+    }
+
+    #[test]
+    fn a_commitment_has_a_size_and_backends_that_have_prices() {
+        let of = |commitments: &str, backend: &str| {
+            let routing = format!("routing: {{commitments: [{commitments}]}}\n");
+            problems(&format!("{routing}backends: [{{name: a, url: \"http://h\", {backend}}}]\n")).join("\n")
+        };
+        let priced = "commitment: ptu, million_answer_dollars: 4";
+        assert_eq!(of("{name: ptu, tokens: 5, until: 2026-12-31}", priced), "");
+        for (commitments, backend, why) in [
+            ("{name: ptu}", priced, "dollars: is how much it is: give dollars or tokens, one of them"),
+            ("{name: ptu, dollars: 1, until: 31.12.2026}", priced, "is not a day, such as 2026-12-31"),
+            ("{name: ptu, dollars: 1, from: 2026-12-31, until: 2026-01-01}", priced, "until: is before from"),
+            ("{name: ptu, dollars: 1}, {name: ptu, dollars: 1}", priced, "two are named \"ptu\""),
+            (
+                "{name: other, dollars: 1}",
+                priced,
+                "\"a\" is paid by \"ptu\", which routing.commitments lacks",
+            ),
+            ("{name: ptu, dollars: 1}", "commitment: ptu", "commitment: needs prices"),
+        ] {
+            assert!(of(commitments, backend).contains(why), "{}", of(commitments, backend));
+        }
     }
 
     #[test]

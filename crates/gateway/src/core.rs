@@ -13,7 +13,7 @@ use plimsoll_pipeline::{MakeEngine, Pipeline};
 use plimsoll_routing::Backend;
 use plimsoll_routing::policy::reads_prompts;
 use plimsoll_telemetry::{Gauge, catalog};
-use plimsoll_types::{Chunk, Clock, Head, Kind, ServeError, Text};
+use plimsoll_types::{Chunk, Clock, Head, Kind, ServeError, Tenant, Text};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -23,6 +23,7 @@ use crate::janitor::Janitor;
 use crate::openai::error::shape;
 use crate::openai::peek::{Peeked, peek};
 use crate::openai::prompt::Prompt;
+use crate::salts;
 
 /// What the tasks of one core share.
 pub(crate) struct Core {
@@ -92,10 +93,21 @@ impl Core {
     }
 
     /// Reads what the way through the house needs of a body, and what its prompt begins with if the policy goes by that.
-    pub(crate) fn peek(&self, kind: Kind, body: &Bytes, settings: &Settings) -> Result<Peeked, ServeError> {
+    pub(crate) fn peek(
+        &self,
+        kind: Kind,
+        body: &Bytes,
+        (settings, tenant): (&Settings, Option<&Tenant>),
+    ) -> Result<Peeked, ServeError> {
         let mut prompt = self.prompt.borrow_mut();
+        let salt = tenant.map(|tenant| tenant.salt.clone()).unwrap_or_default();
+        prompt.share_by(salt.clone());
         let wanted = reads_prompts(settings.config.routing.policy).then_some(&mut *prompt);
-        peek(kind, body, &settings.config.requests, wanted)
+        let mut peeked = peek(kind, body, &settings.config.requests, wanted)?;
+        if kind.streams() && !salt.is_empty() {
+            peeked.cache_salt = Some(salts::splice(&salt, body, peeked.salt_at.clone()));
+        }
+        Ok(peeked)
     }
 
     /// A request id that no other request of this process has.
@@ -208,6 +220,7 @@ mod tests {
             patience: None,
             forward: Vec::new(),
             explain: false,
+            cache_salt: None,
             received: Instant::ORIGIN,
         };
         let request = Request { envelope, body: Bytes::new() };

@@ -9,10 +9,11 @@ use std::thread;
 use plimsoll_engines::grpc::Loads;
 use plimsoll_engines::{grpc, openai};
 use plimsoll_fleet::{List, Metrics, Watched, Way, watch};
-use plimsoll_pipeline::Snapshot;
+use plimsoll_pipeline::{Snapshot, keep_up};
 use plimsoll_routing::Backend;
 use tokio::sync::oneshot;
 
+use crate::assemble;
 use crate::config::BackendConfig;
 use crate::house::{House, Settings};
 
@@ -27,10 +28,12 @@ pub(crate) fn start(house: &Arc<House>) -> oneshot::Sender<()> {
             Err(error) => return tracing::error!(%error, "nobody watches the fleet"),
         };
         let (clock, seed) = (Arc::clone(&house.clock), RandomState::new().build_hasher().finish());
+        let upkeep = keep_up(Arc::clone(&house.shared), Arc::clone(&clock), assemble::epoch(&*clock));
         let list = Fleet { house, seen: None, elsewhere: HashMap::new() };
         tokio::task::LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 () = watch(list, clock, seed) => {}
+                () = upkeep => {}
                 _ = over => {}
             }
         });

@@ -34,6 +34,7 @@ mod openai;
 mod peers;
 mod reload;
 mod route;
+mod salts;
 mod serve;
 mod sources;
 mod tls;

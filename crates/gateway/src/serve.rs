@@ -136,7 +136,7 @@ async fn admit(
         return Err(ServeError::invalid("the request holds a NUL byte, which neither HTTP nor JSON allows"));
     }
     let received = core.clock.now();
-    let peeked = core.peek(kind, &body, settings)?;
+    let peeked = core.peek(kind, &body, (settings, tenant.as_deref()))?;
     let patience = head.read_timeout.or(head.timeout);
     let asked = head.explain.allowed_to(tenant.as_deref(), &settings.config);
     let envelope = Envelope {
@@ -149,6 +149,7 @@ async fn admit(
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,
+        cache_salt: peeked.cache_salt,
         max_tokens: peeked.max_tokens,
         priority: head.priority.unwrap_or(peeked.priority).granted_to(tenant.as_deref()),
         tenant,

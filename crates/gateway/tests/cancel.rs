@@ -40,7 +40,9 @@ async fn leaving_before_the_head_closes_the_request_at_the_backend() {
             (&fleet["in_flight"], &fleet["backends"][call.backend]["in_flight"]),
             (&json!(1), &json!(1))
         );
-        assert!(fleet["backends"][call.backend]["queued_prompt_tokens"].as_u64().unwrap() > 0);
+        // When a plain answer's prompt has been read nobody sees.
+        let queued = fleet["backends"][call.backend]["queued_prompt_tokens"].as_u64().unwrap();
+        assert_eq!(queued > 0, stream);
         drop(client);
         call.is_left().await;
         is_given_back(&gateway, &backends.names[call.backend]).await;

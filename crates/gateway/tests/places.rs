@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::stage::{Backends, Gateway, unique};
+use crate::stage::{Backends, Gateway, eventually, unique};
 
 /// One backend in Ireland and one in Virginia.
 async fn two_regions(more: &str) -> (Backends, Gateway) {
@@ -114,4 +114,37 @@ async fn a_backend_is_drained_by_its_name_and_a_wrong_name_is_said() {
     let answer = gateway.chat().await;
     assert_eq!((answer.status, answer.field("retry-after").is_some()), (503, true));
     assert_eq!(gateway.admin("GET", "/readyz").await.status, 503);
+}
+
+#[tokio::test]
+async fn what_is_paid_for_is_burnt_down_and_then_its_backend_costs_what_it_costs() {
+    let paid = "million_prompt_dollars: 2, million_answer_dollars: 8, commitment: ptu";
+    let backends = Backends::start(1).await.and(paid);
+    let name = format!("ptu-{}", unique());
+    let yaml = backends.yaml("m").replace("ptu", &name)
+        + &format!("routing: {{commitments: [{{name: {name}, tokens: 30, until: 2999-12-31}}]}}\n");
+    let gateway = Gateway::start("m", &yaml, None).await;
+    let backends = backends.play(async |call| call.say("hi").await);
+    let left = async || {
+        let fleet = gateway.fleet().await;
+        let ptu = fleet["commitments"][0].clone();
+        (ptu["left"].as_f64().unwrap(), ptu["in_force"].as_bool().unwrap(), ptu["used"].as_f64().unwrap())
+    };
+    let money = async || {
+        let told = gateway.admin("GET", "/explain?model=m").await;
+        told.json()["backends"][0]["of_which_ms"]["money"].as_f64().unwrap()
+    };
+    assert_eq!((left().await, money().await), ((30.0, true, 0.0), 0.0));
+    gateway.chat().await;
+    eventually("its tokens to be counted", async || left().await == (12.0, true, 18.0)).await;
+    gateway.chat().await;
+    eventually("it to be used up", async || left().await == (0.0, false, 36.0)).await;
+    assert!(money().await > 0.0);
+    let labels = [("commitment", name.as_str()), ("unit", "tokens")];
+    assert_eq!(gateway.metric("plimsoll_commitment_used", &labels).await, 36.0);
+    assert_eq!(gateway.metric("plimsoll_commitment_left", &labels).await, 0.0);
+    let end = gateway.metric("plimsoll_commitment_end_timestamp_seconds", &labels[..1]).await;
+    assert!(end > 3e10, "{end}");
+    let worth = [("backend", backends.names[0].as_str()), ("paid", "committed")];
+    assert!(gateway.metric("plimsoll_backend_worth_microdollars_total", &worth).await > 0.0);
 }

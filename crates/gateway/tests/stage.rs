@@ -8,6 +8,7 @@ mod backends;
 mod call;
 mod certificates;
 mod client;
+mod dns;
 mod gateway;
 mod grpc;
 mod http2;
@@ -16,8 +17,9 @@ pub(crate) use backends::Backends;
 pub(crate) use call::{Call, Health, event, token};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Answer, Client};
+pub(crate) use dns::Dns;
 pub(crate) use gateway::Gateway;
-pub(crate) use grpc::{Grpc, Messages, grpc_server};
+pub(crate) use grpc::{Grpc, Messages, grpc_server, grpc_server_with};
 pub(crate) use http2::{Http2, Http2Backend};
 
 use std::future::Future;

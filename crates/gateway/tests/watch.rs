@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::stage::{Backends, Gateway, Health, eventually, grpc_server, unique};
+use crate::stage::{Backends, Dns, Gateway, Health, eventually, grpc_server, grpc_server_with, unique};
 
 const EVERY: &str = "fleet: {poll_ms: 50, probe_ms: 200}\n";
 
@@ -31,7 +31,9 @@ async fn a_backend_that_stops_listening_is_out_within_a_second_and_back_after_it
         "{:?}, of which a busy machine may be a part",
         closed.elapsed()
     );
-    assert_eq!(gateway.backend(0).await["found_dead_by_probes"], true);
+    let seen = gateway.backend(0).await;
+    assert_eq!(seen["found_dead_by_probes"], true);
+    assert_eq!(seen["last_probe"]["why"], "the connection was refused");
     let closed_one = [("backend", name.as_str())];
     let attempts = async || gateway.metric("plimsoll_attempts_total", &closed_one).await;
     let mut backends = backends.play(async |call| call.say("hi").await);
@@ -117,7 +119,14 @@ async fn what_an_engine_says_of_its_load_decides_where_the_next_request_goes() {
             assert_eq!(client.answer().await.content(), "hi");
         }
     }
-    assert!(gateway.backend(0).await["report_age_ms"].as_f64().unwrap() < 5_000.0);
+    let seen = gateway.backend(0).await;
+    assert!(seen["report_age_ms"].as_f64().unwrap() < 5_000.0);
+    assert_eq!((&seen["engine"], &seen["reported_by"]), (&json!("vllm"), &json!("poll")));
+    assert_eq!(
+        (&seen["last_probe"]["found"], &seen["last_probe"]["why"]),
+        (&json!("alive"), &json!("it answers"))
+    );
+    assert!(seen["last_probe"]["age_ms"].as_f64().unwrap() < 5_000.0);
     let age = [("backend", backends.names[0].as_str())];
     assert!(gateway.metric("plimsoll_backend_report_age_seconds", &age).await < 5.0);
     assert!(gateway.metric("plimsoll_polls_total", &[age[0], ("outcome", "ok")]).await >= 1.0);
@@ -164,6 +173,56 @@ async fn each_address_of_a_host_is_a_backend_where_that_is_wanted() {
     assert!(names.contains(&json!(format!("{name}/127.0.0.1"))), "{names:?}");
 }
 
+#[tokio::test]
+async fn each_record_of_a_service_is_a_backend_and_those_of_a_higher_number_stand_in_when_nobody_else_is_well()
+ {
+    let mut backends = Backends::start(3).await;
+    let port = |index: usize| backends.addresses[index].port();
+    let (first, second, other) = ((0, 1, port(0)), (0, 1, port(1)), (7, 1, port(2)));
+    let dns = Dns::start(&[first, other]).await;
+    let (pool, model) = (backends.names[0].clone(), format!("served-{}", unique()));
+    let yaml = format!(
+        "backends: [{{name: {pool}, url: \"http://_llm._tcp.{pool}.test\", models: [{model}], resolve: true}}]\n\
+         fleet: {{poll_ms: 0, probe_ms: 50, name_servers: [\"{}\"]}}\n",
+        dns.address
+    );
+    let gateway = Gateway::start(&model, &yaml, None).await;
+    let is = async |records: &[(u16, u16, u16)]| {
+        let mut wanted: Vec<_> =
+            records.iter().map(|(_, _, port)| format!("{pool}/localhost:{port}")).collect();
+        wanted.sort();
+        eventually("the records to be in use", async || {
+            let fleet = gateway.fleet().await;
+            let names = fleet["backends"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap());
+            let mut names: Vec<_> = names.map(str::to_owned).collect();
+            names.sort();
+            names == wanted
+        })
+        .await;
+    };
+    is(&[first]).await;
+    let mut client = gateway.send_chat(json!({})).await;
+    let call = backends.next().await;
+    assert_eq!((call.backend, call.field("host")), (0, Some(format!("localhost:{}", first.2).as_str())));
+    call.say("hi").await;
+    assert_eq!(client.answer().await.content(), "hi");
+    dns.says(&[first, second, other]);
+    is(&[first, second]).await;
+    dns.says(&[second, other]);
+    is(&[second]).await;
+    backends.close(1).await;
+    is(&[second, other]).await;
+    let mut client = gateway.send_chat(json!({})).await;
+    let call = backends.next().await;
+    assert_eq!(call.backend, 2);
+    call.say("in its place").await;
+    assert_eq!(client.answer().await.content(), "in its place");
+    backends.open(1);
+    is(&[second]).await;
+    dns.says(&[]);
+    is(&[second]).await;
+}
+
 /// A gateway before one backend that speaks gRPC at `address`, with more keys.
 async fn before_grpc(address: std::net::SocketAddr, model: &str, more: &str) -> Gateway {
     let name = format!("grpc-{}", unique());
@@ -205,4 +264,69 @@ async fn an_engine_says_over_grpc_how_loaded_it_is_and_one_that_knows_no_health_
     let alive = [("backend", name.as_str()), ("outcome", "alive")];
     eventually("a probe", async || gateway.metric("plimsoll_probes_total", &alive).await > 0.0).await;
     assert_eq!(gateway.backend(0).await["service"], "in_service");
+}
+
+/// Waits until the first backend is watched: what it says before that is heard by nobody.
+async fn is_watched(gateway: &Gateway) {
+    eventually("a probe", async || !gateway.backend(0).await["last_probe"].is_null()).await;
+}
+
+const REPORT: &str = "endpoint-load-metrics: TEXT named_metrics.kv_cache_usage_perc=0.5, named_metrics.num_requests_waiting=3\r\n";
+
+#[tokio::test]
+async fn what_a_backend_says_of_its_load_with_an_answer_is_taken_and_not_shown_to_the_caller() {
+    let mut backends = Backends::start(1).await.and("orca: text, metrics: \"\"");
+    let gateway = Gateway::configured(&backends, EVERY).await;
+    is_watched(&gateway).await;
+    let report = |outcome| [("backend", backends.names[0].clone()), ("outcome", String::from(outcome))];
+    let (ok, malformed) = (report("ok"), report("malformed"));
+    let counted = async |of: &[(&str, String); 2]| {
+        let labels = [(of[0].0, of[0].1.as_str()), (of[1].0, of[1].1.as_str())];
+        gateway.metric("plimsoll_load_reports_total", &labels).await
+    };
+    for fields in [REPORT, "endpoint-load-metrics: TEXT \u{1f40c}\r\nendpoint-load-metrics-bin: !\r\n"] {
+        let mut client = gateway.send_chat(json!({})).await;
+        let call = backends.next().await;
+        assert_eq!(call.field("endpoint-load-metrics-format"), Some("TEXT"));
+        call.answer(200, fields, "{}").await;
+        let answer = client.answer().await;
+        assert_eq!(answer.field("endpoint-load-metrics"), None);
+        assert_eq!(answer.field("endpoint-load-metrics-bin"), None);
+        assert_eq!(
+            gateway.backend(0).await["others"],
+            json!({"waiting": 3.0, "running": 0.0, "kv_used": 0.5}),
+            "the request that it came with is over and is nobody else's; garbage says nothing"
+        );
+    }
+    assert_eq!((counted(&ok).await, counted(&malformed).await), (1.0, 2.0));
+}
+
+#[tokio::test]
+async fn who_is_not_to_be_asked_is_not_and_is_heard_nevertheless() {
+    let mut backends = Backends::start(1).await;
+    let gateway = Gateway::configured(&backends, EVERY).await;
+    is_watched(&gateway).await;
+    let mut client = gateway.send_chat(json!({})).await;
+    let call = backends.next().await;
+    assert_eq!(call.field("endpoint-load-metrics-format"), None);
+    call.answer(200, REPORT, "{}").await;
+    client.answer().await;
+    let seen = gateway.backend(0).await;
+    assert_eq!((&seen["others"]["waiting"], &seen["reported_by"]), (&json!(3.0), &json!("answer")));
+}
+
+#[tokio::test]
+async fn a_backend_over_grpc_says_its_load_in_trailers() {
+    // `kv_cache_usage_perc` is 0.5.
+    const LOAD: &str = "Qh4KE2t2X2NhY2hlX3VzYWdlX3BlcmMRAAAAAAAA4D8";
+    let engine = grpc_server_with(
+        &[("/plimsoll.v1.InferenceService/Chat", b"")],
+        &[("endpoint-load-metrics-bin", LOAD)],
+    )
+    .await;
+    let gateway = before_grpc(engine, "m", "").await;
+    is_watched(&gateway).await;
+    let mut client = gateway.send_chat(json!({})).await;
+    client.answer().await;
+    eventually("its load", async || gateway.backend(0).await["others"]["kv_used"] == 0.5).await;
 }

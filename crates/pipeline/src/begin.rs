@@ -14,7 +14,9 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 use crate::attempt::{self, Begun, Ended, Limits};
+use crate::gathered::Gathered;
 use crate::meter::Meter;
+use crate::parts;
 use crate::room::{ANSWER_FACTOR, Charge, Room, tenant};
 use crate::shared::{Lane, Permit};
 use crate::sweeper::Watched;
@@ -34,6 +36,8 @@ pub(crate) struct Job {
     pub(crate) lane: Arc<Lane>,
     /// Where it may be served.
     pub(crate) allowed: Allowed,
+    /// How many texts it has, if it is a part of another: its answer is good as a whole, and if it is one to each.
+    pub(crate) part_of: Option<u32>,
     pub(crate) held: Held,
 }
 
@@ -42,7 +46,8 @@ pub(crate) struct Held {
     pub(crate) watch: Watched,
     pub(crate) meter: Meter,
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) _permit: Permit,
+    /// A part needs none of its own.
+    pub(crate) _permit: Option<Permit>,
 }
 
 /// An answer that has begun.
@@ -68,15 +73,26 @@ pub(crate) struct Sent {
 struct Freed(Arc<Room>);
 
 impl Sent {
-    fn new((dispatched, charge): (Dispatched, Option<Charge>), lane: &Lane) -> Self {
-        Self { dispatched, charge, room: Freed(Arc::clone(&lane.room)) }
+    fn new((dispatched, mut charge): (Dispatched, Option<Charge>), job: &Job) -> Self {
+        if let Some(charge) = &mut charge {
+            charge.begins(job.request.envelope.stream);
+        }
+        Self { dispatched, charge, room: Freed(Arc::clone(&job.lane.room)) }
     }
 
     /// The answer ended, and the backend said what it took.
     pub(crate) fn used(&mut self, now: Instant, usage: Usage, writing: Writing) {
         self.dispatched.used(now, usage, writing);
-        if let Some(charge) = self.charge.take() {
-            charge.settle(usage.completion);
+        if let Some(charge) = &mut self.charge {
+            charge.is(usage.completion);
+        }
+    }
+
+    /// A piece of a stream with so many tokens came.
+    pub(crate) fn token(&mut self, now: Instant, tokens: u32) {
+        self.dispatched.token(now);
+        if let Some(charge) = &mut self.charge {
+            charge.adds(tokens);
         }
     }
 
@@ -105,9 +121,13 @@ impl DerefMut for Sent {
     }
 }
 
-/// Makes attempts until one begins to answer.
+/// Makes attempts until one begins to answer, or, of a request that is too large for one call, one of each part of it.
 pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
-    match attempts(&mut job).await {
+    let begun = match parts::cut(&job) {
+        Some(cut) => parts::begin(&mut job, cut).await,
+        None => attempts(&mut job).await,
+    };
+    match begun {
         Ok((begun, dispatched)) => {
             let idle = job.held.snapshot.config.idle_limit;
             let gap = job.request.envelope.patience.map_or(idle, |patience| patience.min(idle));
@@ -121,21 +141,25 @@ pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
     }
 }
 
-async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
+pub(crate) async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
     let mut tried = SmallVec::<[usize; 4]>::new();
-    let (mut sent, mut last) = (0, None);
+    let (mut sent, mut last, mut charge) = (0, None, None);
     loop {
         let picked = match dispatch(job, &tried) {
             // Before the first attempt there is time to wait, and nobody is overtaken.
             Err(PickError::Full) if tried.is_empty() => held(job).await?,
-            picked => picked.map(|dispatched| (dispatched, None)),
+            picked => picked.map(|dispatched| (dispatched, charge.take())),
         };
         let mut dispatched = match picked {
-            Ok(dispatched) => Sent::new(dispatched, &job.lane),
+            Ok(dispatched) => Sent::new(dispatched, job),
             Err(error) => return Err(last.map_or_else(|| refused_by(error), Ended::error)),
         };
         tried.push(dispatched.backend.slot);
-        let ended = match attempt_at(job, &mut dispatched).await {
+        let begun = attempt_at(job, &mut dispatched).await;
+        if job.held.watch.answer.borrow().as_ref().is_some_and(|answer| answer.is_accounted_for()) {
+            dispatched.is_accounted_for();
+        }
+        let ended = match begun {
             Ok(begun) => return Ok((begun, dispatched)),
             Err(ended) => ended,
         };
@@ -146,6 +170,11 @@ async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
             dispatched.judge(verdict, now, &job.held.snapshot.fleet.config);
         }
         tracing::debug!(request_id = %job.request.envelope.id, backend = %dispatched.backend.spec.name, ?ended, "attempt ended");
+        // Nothing has been written so far, and nothing is paid for unless the next one writes it.
+        charge = dispatched.charge.take();
+        if let Some(charge) = &mut charge {
+            charge.is(0);
+        }
         let Some(reason) = ended.retry_reason() else { return Err(ended.error()) };
         sent += u64::from(!ended.is_free());
         if !may_go_on(job, &ended, sent, tried.len(), now) {
@@ -179,7 +208,7 @@ async fn held(job: &mut Job) -> Result<Picked, ServeError> {
     let (clock, since) = (Arc::clone(&job.core.clock), job.core.clock.now());
     let until = (since + config.max_wait).min(job.request.envelope.deadline.unwrap_or(Instant::NEVER));
     let (entry, output) = entry(job, since);
-    let entered = job.lane.room.enter((&entry, output), config.queue(), (since, until));
+    let entered = job.lane.room.enter((entry, job.allowed, output), config.queue(), (since, until));
     let place = entered.map_err(|retry_after| in_vain(job, retry_after))?;
     let waiting = Waiting::new(&job.lane, entry.priority);
     let mut look = (until, clock.sleep_until(until));
@@ -189,15 +218,19 @@ async fn held(job: &mut Job) -> Result<Picked, ServeError> {
             return Poll::Ready(Err(ServeError::Draining));
         }
         let now = clock.now();
+        if look.0 <= now && look.0 < until {
+            place.looks_again();
+        }
         if place.is_first(cx, now) {
-            match pick(job, &[]) {
-                // An ejection that ends and a report that fades call nobody, so the first one looks now and then.
-                Err(PickError::Full) if look.0 <= now || look.0 == until => {
-                    let next = (now + LOOK).min(until);
-                    look = (next, clock.sleep_until(next));
-                }
-                Err(PickError::Full) => {}
-                picked => return Poll::Ready(Ok(picked)),
+            let picked = pick(job, &[]);
+            if !matches!(picked, Err(PickError::Full)) {
+                return Poll::Ready(Ok(picked));
+            }
+            place.finds_nothing();
+            // An ejection that ends and a report that fades call nobody, so the first one looks now and then.
+            if look.0 <= now || look.0 == until {
+                let next = (now + LOOK).min(until);
+                look = (next, clock.sleep_until(next));
             }
         } else if look.0 <= now && look.0 < until {
             // It was the first one, and is not any more: whoever is looks now.
@@ -239,6 +272,8 @@ fn entry(job: &Job, now: Instant) -> (Entry, u32) {
         tenant,
         weight,
         priority: envelope.priority,
+        // Its room knows.
+        reach: 0,
         tokens: envelope.prompt_tokens.saturating_add(output.saturating_mul(ANSWER_FACTOR)),
         bytes: job.request.body.len() as u64,
         latest: envelope.deadline.unwrap_or(Instant::NEVER),
@@ -289,6 +324,7 @@ fn pick(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
         expected_output: expected_output.min(limit),
         blocks: &job.request.envelope.blocks,
         allowed: job.allowed,
+        plain: !job.request.envelope.stream && job.request.envelope.kind.streams(),
         now,
         explain: job.request.envelope.explain,
     };
@@ -305,6 +341,10 @@ async fn attempt_at(job: &Job, dispatched: &mut Sent) -> Result<Begun, Ended> {
     let engine = job.core.engine(&dispatched.backend);
     let again = job.held.meter.attempts > 1;
     let answer = engine.start(&Call { request: &job.request, alias: dispatched.alias(), again });
+    let answer = match job.part_of {
+        Some(texts) => Box::new(Gathered::new(answer, (envelope.kind, texts))),
+        None => answer,
+    };
     job.held.watch.answer.borrow_mut().replace(answer);
     let limits = limits(job, dispatched.expected_ttft, now);
     let begun = attempt::first(&job.held.watch, clock, limits).await?;

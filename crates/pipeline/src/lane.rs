@@ -22,11 +22,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use plimsoll_batching::budget::{Fill, Size};
+use plimsoll_batching::budget::Fill;
 use plimsoll_engines::batch::Joinable;
 use plimsoll_engines::{Answer, Call, Engine};
 use plimsoll_routing::Backend;
-use plimsoll_types::{Clock, Instant, Kind};
+use plimsoll_types::{Clock, Instant};
 
 use crate::Shared;
 use group::{Came, Lane, Shape};
@@ -75,8 +75,7 @@ pub(crate) fn before(
 impl Engine for Joining {
     fn start(&self, call: &Call<'_>) -> Box<dyn Answer> {
         // What failed once is not to take others with it.
-        let joins = call.request.envelope.kind == Kind::Embedding && !call.again;
-        let joined = if joins { self.join(call) } else { None };
+        let joined = if call.again { None } else { self.join(call) };
         joined.unwrap_or_else(|| self.engine.start(call))
     }
 }
@@ -91,7 +90,7 @@ impl Joining {
         }
         let envelope = &call.request.envelope;
         let read = Joinable::read(envelope.kind, &call.request.body)?;
-        let size = Size { items: read.items, tokens: read.tokens, longest: read.longest };
+        let size = read.size();
         if !Fill::of(size).fits(config.budget()) {
             return None;
         }
@@ -107,7 +106,7 @@ impl Joining {
                 let here = (Arc::clone(&self.shared), Arc::clone(&self.clock));
                 Some(Box::new(Part::new(member, (group, ticket), Rc::clone(&self.engine), here)))
             }
-            Came::TooMany => None,
+            Came::Alone => None,
         }
     }
 }

@@ -17,17 +17,21 @@
 mod attempt;
 mod begin;
 mod config;
+mod gathered;
 mod lane;
 mod meter;
 mod metrics;
+mod parts;
 mod pipeline;
 mod retry;
 mod room;
 mod shared;
 mod sweeper;
 mod token_stream;
+mod upkeep;
 
 pub use config::Config;
 pub use pipeline::{MakeEngine, Pipeline, Response};
 pub use shared::{Shared, Snapshot};
 pub use token_stream::{Flow, TokenStream};
+pub use upkeep::keep_up;

@@ -36,6 +36,8 @@ pub(crate) struct Meter {
     pub(crate) backend: Option<Arc<plimsoll_routing::Backend>>,
     pub(crate) attempts: u32,
     log: bool,
+    /// Whether it measures a part of a request, of which nothing is recorded: the whole is.
+    part: bool,
 }
 
 impl Meter {
@@ -59,11 +61,32 @@ impl Meter {
             backend: None,
             attempts: 0,
             log,
+            part: false,
         }
     }
 
+    /// What measures a part of this request.
+    pub(crate) fn part(&self) -> Self {
+        Self {
+            lane: Arc::clone(&self.lane),
+            clock: Arc::clone(&self.clock),
+            id: self.id.clone(),
+            tenant: None,
+            backend: None,
+            attempts: 0,
+            part: true,
+            ..*self
+        }
+    }
+
+    /// A part of it has been answered.
+    pub(crate) fn includes(&mut self, part: &Self) {
+        self.attempts += part.attempts;
+        self.backend.clone_from(&part.backend);
+    }
+
     pub(crate) fn dispatched(&mut self, now: Instant) {
-        if self.attempts == 0 {
+        if self.attempts == 0 && !self.part {
             self.lane.metrics.overhead.record((now - self.received).as_secs_f64());
         }
         self.attempts += 1;
@@ -147,6 +170,9 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
+        if self.part {
+            return;
+        }
         let metrics = &self.lane.metrics;
         let route = metrics.route(self.kind, self.protocol);
         match self.outcome {

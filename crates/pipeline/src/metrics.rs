@@ -14,6 +14,8 @@ pub(crate) struct ModelMetrics {
     pub(crate) late: Histogram,
     /// Requests that would have waited in vain.
     pub(crate) in_vain: Counter,
+    /// Parts of requests that were too large for one call.
+    pub(crate) parts: Counter,
     /// By priority, made when the first request waits: most pools have one priority, or never a queue.
     queues: [OnceLock<QueueMetrics>; Priority::ALL.len()],
     pub(crate) input: Counter,
@@ -56,6 +58,7 @@ impl ModelMetrics {
             overhead: catalog::OVERHEAD.histogram(&[model]),
             late: catalog::QUEUE_LATE.histogram(&[model]),
             in_vain: catalog::QUEUE_REFUSALS.counter(&[model]),
+            parts: catalog::PARTS.counter(&[model]),
             queues: [const { OnceLock::new() }; Priority::ALL.len()],
             input: tokens("input"),
             output: tokens("output"),

@@ -27,7 +27,7 @@ pub struct Pipeline {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) router: RefCell<Router>,
     pub(crate) budget: RefCell<Budget>,
-    sweeper: Rc<Sweeper>,
+    pub(crate) sweeper: Rc<Sweeper>,
     make_engine: MakeEngine,
     /// By the backend's slot.
     engines: RefCell<Vec<Option<Rc<dyn Engine>>>>,
@@ -119,8 +119,8 @@ impl Pipeline {
         let permit = self.shared.admit(&snapshot.config).inspect_err(|_| refused("overloaded"))?;
         self.budget.borrow_mut().deposit(request.envelope.received, &snapshot.config);
         let meter = Meter::new(&lane, &self.clock, &request.envelope, snapshot.config.log_requests);
-        let held = Held { watch: self.sweeper.watch(), meter, snapshot, _permit: permit };
-        Ok(Job { core: Rc::clone(self), request, lane, allowed, held })
+        let held = Held { watch: self.sweeper.watch(), meter, snapshot, _permit: Some(permit) };
+        Ok(Job { core: Rc::clone(self), request, lane, allowed, part_of: None, held })
     }
 
     /// The engine of a backend, made when it is first needed here.

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! Who is first is decided in [`plimsoll_batching::queue`]; here is how it is told. Only the first one picks, so nobody
-//! overtakes it, and a place that opens wakes one and not all. The lock is touched by those only who must wait, and by who
-//! leaves a backend while somebody does.
+//! overtakes it, and a place that opens wakes one and not all. Where residency keeps the first one from what is free, the
+//! next one is called that may go elsewhere: those of a reach are shut out once their first one has found nothing, until
+//! somewhere a place opens, and then it looks before them again. The lock is touched by those only who must wait, and by
+//! who leaves a backend while somebody does.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -16,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use plimsoll_batching::queue::{Entry, Limits, Queue, Ticket};
+use plimsoll_batching::queue::{Entry, Limits, Queue, REACHES, Reaches, Ticket};
+use plimsoll_routing::Allowed;
 use plimsoll_types::{Instant, Priority, Tenant};
 
 /// What a token of an answer costs beside one of a prompt: it is read once and written in a step of its own.
@@ -34,6 +37,10 @@ struct Inside {
     queue: Queue,
     /// By the number of the ticket.
     waiters: Vec<Waiter>,
+    /// Where those who wait may be served, by the numbers of their reaches.
+    allowed: Vec<Allowed>,
+    /// Reaches whose first one has looked and found nothing.
+    shut: Reaches,
 }
 
 #[derive(Default)]
@@ -47,15 +54,20 @@ struct Waiter {
 pub(crate) struct Place {
     room: Arc<Room>,
     ticket: Ticket,
-    /// What was charged, to be settled when the answer is over.
-    charge: Charge,
+    reach: Reaches,
+    whose: (u64, Priority),
+    /// The tokens that its answer is expected to have.
+    expected: u32,
 }
 
-/// What a tenant was charged for an answer of which nobody knew how long it would be.
+/// What a tenant was charged for an answer of which nobody knew how long it would be. Dropping it settles what was written,
+/// whatever ended the answer.
 pub(crate) struct Charge {
     room: Arc<Room>,
     whose: (u64, Priority),
     expected: u32,
+    /// `None` where nobody knows: of a plain answer nothing is seen until it is there.
+    wrote: Option<u32>,
 }
 
 impl Room {
@@ -64,21 +76,23 @@ impl Room {
         self.waiting.load(SeqCst) == 0
     }
 
-    /// A request comes to wait, from `now` until a moment of its own.
+    /// A request comes to wait for what it may use, from `now` until a moment of its own.
     ///
     /// # Errors
     ///
     /// If it would wait in vain: when to come again.
     pub(crate) fn enter(
         self: &Arc<Self>,
-        (entry, expected_output): (&Entry, u32),
+        (entry, allowed, expected): (Entry, Allowed, u32),
         limits: Limits,
         (now, until): (Instant, Instant),
     ) -> Result<Place, Duration> {
         let mut inside = self.inside();
-        let Inside { queue, waiters } = &mut *inside;
+        let entry = &Entry { reach: inside.reach(allowed), ..entry };
+        let Inside { queue, waiters, .. } = &mut *inside;
         queue.set_limits(limits);
-        let wait = queue.expected_wait(entry, now).filter(|_| !queue.is_empty());
+        // Who is the first one of his reach may find room at once.
+        let wait = queue.expected_wait(entry, now).filter(|_| queue.waiting() & 1 << entry.reach != 0);
         if let Some(wait) = wait.filter(|wait| now + *wait > until) {
             return Err(wait);
         }
@@ -91,9 +105,8 @@ impl Room {
         waiters[ticket.number()] = Waiter::default();
         self.waiting.store(queue.len(), SeqCst);
         drop(inside);
-        let whose = (entry.tenant, entry.priority);
-        let charge = Charge { room: Arc::clone(self), whose, expected: ANSWER_FACTOR * expected_output };
-        Ok(Place { room: Arc::clone(self), ticket, charge })
+        let (reach, whose) = (1 << entry.reach, (entry.tenant, entry.priority));
+        Ok(Place { room: Arc::clone(self), ticket, reach, whose, expected })
     }
 
     /// A backend may have room: the first one is called.
@@ -101,7 +114,7 @@ impl Room {
         if self.is_empty() {
             return;
         }
-        let waker = self.inside().call();
+        let waker = self.inside().call_all();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -119,10 +132,31 @@ impl Room {
 }
 
 impl Inside {
-    /// Who is to be woken so that the first one looks. By the time of the last look: should another be the first by
-    /// now, the one that is called passes it on.
+    /// The number of those who may be served at these places. Should there be too many sets of places, some share one:
+    /// they wait for each other.
+    fn reach(&mut self, allowed: Allowed) -> u8 {
+        if self.queue.is_empty() {
+            self.allowed.clear();
+            self.shut = 0;
+        }
+        let known = self.allowed.iter().position(|known| *known == allowed);
+        let reach = known.unwrap_or(self.allowed.len()).min(REACHES - 1);
+        if known.is_none() && self.allowed.len() < REACHES - 1 {
+            self.allowed.push(allowed);
+        }
+        reach as u8
+    }
+
+    /// Who is to be woken where anybody may find room.
+    fn call_all(&mut self) -> Option<Waker> {
+        self.shut = 0;
+        self.call()
+    }
+
+    /// Who is to be woken so that the first one looks who may find something. By the time of the last look: should another
+    /// be the first by now, the one that is called passes it on.
     fn call(&mut self) -> Option<Waker> {
-        let first = self.queue.first(self.queue.now())?;
+        let first = self.queue.first_of(!self.shut, self.queue.now())?;
         let waiter = &mut self.waiters[first.number()];
         waiter.called = true;
         waiter.waker.take()
@@ -133,7 +167,8 @@ impl Place {
     /// Whether it is this one's turn to pick. If not, or if its pick finds no room, `cx` is woken when to ask again.
     pub(crate) fn is_first(&self, cx: &Context<'_>, now: Instant) -> bool {
         let mut inside = self.room.inside();
-        let first = inside.queue.first(now) == Some(self.ticket);
+        let reaches = self.reach | !inside.shut;
+        let first = inside.queue.first_of(reaches, now) == Some(self.ticket);
         let waiter = &mut inside.waiters[self.ticket.number()];
         waiter.waker = Some(cx.waker().clone());
         let called = std::mem::take(&mut waiter.called);
@@ -145,6 +180,22 @@ impl Place {
         first
     }
 
+    /// There is no room for it: the first one looks of those who may go elsewhere.
+    pub(crate) fn finds_nothing(&self) {
+        let mut inside = self.room.inside();
+        inside.shut |= self.reach;
+        let waker = inside.call();
+        drop(inside);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// There may be room of which nobody told: whoever is first looks before this one does.
+    pub(crate) fn looks_again(&self) {
+        self.room.inside().shut = 0;
+    }
+
     /// Whoever is first looks for room, now that this one has found that it is not.
     pub(crate) fn passes_on(&self) {
         self.room.call();
@@ -153,9 +204,8 @@ impl Place {
     /// It has got a backend. Gives how much later than in the order of arrival that is, and what it was charged.
     pub(crate) fn goes(self, now: Instant) -> (Duration, Charge) {
         let late = self.room.inside().queue.serve(self.ticket, now);
-        let Charge { room, whose, expected } = &self.charge;
-        let charge = Charge { room: Arc::clone(room), whose: *whose, expected: *expected };
-        (late.unwrap_or_default(), charge)
+        let room = Arc::clone(&self.room);
+        (late.unwrap_or_default(), Charge { room, whose: self.whose, expected: self.expected, wrote: None })
     }
 }
 
@@ -165,7 +215,7 @@ impl Drop for Place {
         inside.queue.cancel(self.ticket);
         self.room.waiting.store(inside.queue.len(), SeqCst);
         // Whoever is first now may find what this one left.
-        let waker = inside.call();
+        let waker = inside.call_all();
         drop(inside);
         if let Some(waker) = waker {
             waker.wake();
@@ -174,10 +224,28 @@ impl Drop for Place {
 }
 
 impl Charge {
-    /// The answer had so many tokens.
-    pub(crate) fn settle(self, tokens: u32) {
-        let came = tokens.saturating_mul(ANSWER_FACTOR);
-        self.room.inside().queue.settle(self.whose, (self.expected, came));
+    /// An attempt begins, and what is written will be seen if it is a stream.
+    pub(crate) fn begins(&mut self, stream: bool) {
+        self.wrote = stream.then_some(0);
+    }
+
+    /// So many tokens more have been written.
+    pub(crate) fn adds(&mut self, tokens: u32) {
+        self.wrote = Some(self.wrote.unwrap_or(0).saturating_add(tokens));
+    }
+
+    /// So many tokens were written, as is known now.
+    pub(crate) fn is(&mut self, tokens: u32) {
+        self.wrote = Some(tokens);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some(tokens) = self.wrote {
+            let cost = |tokens: u32| tokens.saturating_mul(ANSWER_FACTOR);
+            self.room.inside().queue.settle(self.whose, (cost(self.expected), cost(tokens)));
+        }
     }
 }
 
@@ -187,4 +255,47 @@ pub(crate) fn tenant(tenant: Option<&Tenant>) -> (u64, u32) {
     let mut hasher = DefaultHasher::new();
     tenant.name.hash(&mut hasher);
     (hasher.finish(), tenant.weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn enter(room: &Arc<Room>, tenant: u64, expected: u32) -> Place {
+        let tokens = 100 + ANSWER_FACTOR * expected;
+        let priority = Priority::Normal;
+        let entry = Entry { tenant, weight: 1, priority, reach: 0, tokens, bytes: 1, latest: Instant::NEVER };
+        let until = (Instant::ORIGIN, Instant::NEVER);
+        room.enter((entry, Allowed::EVERYWHERE, expected), Limits::default(), until).expect("there is room")
+    }
+
+    proptest! {
+        #[test]
+        fn a_tenant_pays_for_what_was_written_however_its_answers_end(
+            answers in prop::collection::vec(
+                // Whose, the tokens that are expected, the pieces that come, and what the backend says at the end, if it does.
+                (0..2_u64, (0..500_u32, prop::collection::vec(0..20_u32, 0..10), prop::option::of(0..300_u32))),
+                1..20,
+            ),
+        ) {
+            let room = Arc::new(Room::default());
+            // As long as both wait, neither is forgiven anything.
+            let waits = [enter(&room, 0, 0), enter(&room, 1, 0)];
+            let mut paid = [0_u64; 2];
+            for (tenant, (expected, pieces, usage)) in answers {
+                let (_, mut charge) = enter(&room, tenant, expected).goes(Instant::ORIGIN);
+                charge.begins(true);
+                pieces.iter().for_each(|tokens| charge.adds(*tokens));
+                if let Some(usage) = usage {
+                    charge.is(usage);
+                }
+                paid[tenant as usize] += u64::from(100 + ANSWER_FACTOR * usage.unwrap_or(pieces.iter().sum()));
+            }
+            let cx = &Context::from_waker(Waker::noop());
+            let first = waits.iter().position(|place| place.is_first(cx, Instant::ORIGIN));
+            prop_assert_eq!(first, Some(usize::from(paid[1] < paid[0])), "{:?}", paid);
+        }
+    }
 }

@@ -243,7 +243,7 @@ impl Flowing {
         self.seen.add(chunk.peeked);
         self.live.held.meter.chunk(now, &chunk.peeked, waited);
         if chunk.peeked.token_events > 0 {
-            self.live.dispatched.token(now);
+            self.live.dispatched.token(now, chunk.peeked.token_events);
         }
     }
 

@@ -8,8 +8,7 @@
 //!
 //! Each backend has a [`Cache`]: the emulation of its own, as large as its own, learned from what was sent there. A
 //! block that comes when it is full takes the place of the oldest that was not used since the hand of the clock last
-//! passed it. Where a backend tells of its cache, what it says paces the emulation: [`Cache::evict`],
-//! [`Cache::resize`], [`Cache::clear`].
+//! passed it. Where a backend tells of its cache, what it says paces the emulation: [`Cache::evict`] and [`Cache::clear`].
 //!
 //! Up to eight owners of a block are known by name. What more have is taken to be everywhere: it earns nobody a bonus,
 //! so that a system prompt which all share draws nobody to where it was seen first. If it is hardly asked for any

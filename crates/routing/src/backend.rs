@@ -4,18 +4,20 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant};
+use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant, Prices};
 
 use crate::affinity::{Cache, Index};
 use crate::aged::{Aged, kept};
-use crate::cost::Marginal;
+use crate::commitment::Commitment;
+use crate::cost::Marginals;
 use crate::domain::{Domain, Domains};
+use crate::gray::{BesidePeers, Gray};
 use crate::load::Share;
 use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
 use crate::speed::Speed;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Service};
+use crate::{Conditions, Config, Cost, Load, Outlier, Pace, RequestShape, Seen, Service};
 
 /// Tokens that memory holds where nobody said: an 8B model on a GPU of 40 GB.
 const UNKNOWN_KV_TOKENS: u32 = 150_000;
@@ -57,8 +59,6 @@ pub struct Backend {
     pub pace: Pace,
     /// The same of the tokens after the first.
     pub writing: Pace,
-    /// The peak of recent times to first token.
-    peak: Aged,
     /// Whether it may be used.
     pub outlier: Outlier,
     standing: Standing,
@@ -73,11 +73,13 @@ pub struct Backend {
     /// How long it is predicted to take.
     pub(crate) speed: Speed,
     /// What using it costs.
-    pub(crate) marginal: Marginal,
+    pub(crate) marginal: Marginals,
     /// Requests that it may have at a time.
-    most: u32,
+    pub(crate) most: u32,
     /// Tokens that its memory holds.
     pub(crate) kv_tokens: Option<u32>,
+    /// The peak of recent times to first token.
+    peak: Aged,
     /// What it is.
     pub spec: BackendSpec,
     /// What it has cached, as far as it can be known from here.
@@ -85,6 +87,12 @@ pub struct Backend {
     pub(crate) metrics: BackendMetrics,
     /// The domains that it is in, the widest first.
     pub domains: Arc<[Arc<Domain>]>,
+    /// What pays for it, as long as something of that is left.
+    pub(crate) commitment: Option<Arc<Commitment>>,
+    /// What whoever watches it has seen last.
+    pub seen: Seen,
+    /// What it is judged by beside its peers.
+    pub(crate) gray: Gray,
 }
 
 /// Bytes of what a pick reads.
@@ -113,9 +121,9 @@ impl Backend {
         Self {
             slot,
             cache: index.and_then(|index| index.join(slot, blocks as usize)),
-            metrics: BackendMetrics::new(&spec.name, &spec.prices).unreported(),
+            metrics: BackendMetrics::new(&spec).unreported(),
             speed: spec.step_time.as_ref().map_or(Speed::UNKNOWN, Speed::of),
-            marginal: Marginal::of(&spec.prices),
+            marginal: Marginals::of(&spec.prices),
             most: spec.max_in_flight,
             kv_tokens: spec.kv_tokens,
             spec,
@@ -127,6 +135,9 @@ impl Backend {
             others: Others::default(),
             outlier: Outlier::default(),
             domains,
+            commitment: None,
+            seen: Seen::default(),
+            gray: Gray::default(),
             standing: Standing {
                 taken_out: AtomicBool::new(false),
                 drained: AtomicBool::new(false),
@@ -155,6 +166,12 @@ impl Backend {
     /// It says how loaded it is.
     pub fn reported(&self, now: Instant, report: &Report) {
         self.others.reported(now, report, (self.load.in_flight(), self.load.queued_tokens()));
+    }
+
+    /// It says so along with the answer to a request that is over there, and is not given back here yet.
+    pub fn reported_at_end(&self, now: Instant, report: &Report) {
+        let own = self.load.in_flight().saturating_sub(1);
+        self.others.reported(now, report, (own, self.load.queued_tokens()));
     }
 
     /// Seconds until it has read what others sent there, at this pace and where one of their prompts takes so many seconds
@@ -258,12 +275,29 @@ impl Backend {
 
     /// A request that read `share` of its prompt and wrote so many tokens has ended: what that was worth.
     pub(crate) fn spent(&self, prompt_tokens: u32, share: Share, tokens: u32) {
-        let Some(worth) = &self.metrics.worth else { return };
+        if self.metrics.worth.is_none() && self.commitment.is_none() {
+            return;
+        }
         let (prices, decoding) = (&self.spec.prices, self.load.decoding().max(1) as f32);
         let token = self.speed.decode(decoding, self.load.context() as f32) / decoding;
         let seconds = share.nanos as f64 * 1e-9 + f64::from(tokens) * f64::from(token);
         let dollars = prices.second() * seconds + prices.tokens(prompt_tokens, tokens);
-        worth.increment((dollars * 1e6).round() as u64);
+        let committed = self.commitment.as_ref().filter(|commitment| commitment.is_in_force());
+        let worth = committed.and(self.metrics.worth_committed.as_ref()).or(self.metrics.worth.as_ref());
+        if let Some(worth) = worth {
+            worth.increment((dollars * 1e6).round() as u64);
+        }
+        if let Some(commitment) = &self.commitment {
+            commitment.spend(dollars, u64::from(prompt_tokens) + u64::from(tokens));
+        }
+    }
+
+    /// Looks whether something is left of what pays for it.
+    pub(crate) fn look_at_commitment(&self) {
+        if let Some(commitment) = &self.commitment {
+            let paid = Prices::default();
+            self.marginal.set(if commitment.is_in_force() { &paid } else { &self.spec.prices });
+        }
     }
 
     /// What `request` adds to its load if `cached` tokens of the prompt are there.
@@ -288,7 +322,8 @@ impl Backend {
             self.standing.taken_out.load(Relaxed) || self.domains.iter().any(|domain| domain.is_drained());
         self.standing.drained.store(drained, Relaxed);
         self.standing.limited.store(self.domains.iter().any(|domain| domain.is_limited()), Relaxed);
-        let weight: f32 = self.domains.iter().map(|domain| domain.weight()).product();
+        let of_domains: f32 = self.domains.iter().map(|domain| domain.weight()).product();
+        let weight = of_domains * self.spec.weight.unwrap_or(1.0);
         self.standing.weight.store(weight.to_bits(), Relaxed);
     }
 
@@ -353,32 +388,29 @@ impl Backend {
         self.outlier.service(now)
     }
 
-    /// Whether it is below its line, so that `request` may go there: what it has got and not read, what its memory holds,
-    /// and how many requests. One that is idle takes any request.
+    /// Whether it is one engine, which reads one prompt after the other: it says how loaded it is as engines do, or it was
+    /// said what it runs on. Behind other addresses may be many.
+    pub(crate) fn reads_in_turn(&self) -> bool {
+        self.spec.step_time.is_some() || self.others.is_known()
+    }
+
+    /// Whether its domains may have one more request.
     #[inline]
-    #[must_use]
-    pub fn has_room(&self, request: &RequestShape<'_>, config: &Config) -> bool {
-        if self.standing.limited.load(Relaxed) && !self.domains.iter().all(|domain| domain.has_room()) {
-            return false;
-        }
-        let in_flight = self.load.in_flight();
-        if in_flight == 0 {
-            return self.most > 0;
-        }
-        let most = self.most as f32 * self.weight();
-        let unread = config.line_prompt_tokens == 0 || self.load.queued_tokens() < config.line_prompt_tokens;
-        (in_flight as f32) < most && unread && self.has_memory(request, config)
+    pub(crate) fn domains_have_room(&self) -> bool {
+        !self.standing.limited.load(Relaxed) || self.domains.iter().all(|domain| domain.has_room())
     }
 
-    fn has_memory(&self, request: &RequestShape<'_>, config: &Config) -> bool {
-        let needed = self.load.context() as f32 + (request.prompt_tokens + request.expected_output) as f32;
-        self.line_tokens(config).is_none_or(|line| needed <= line)
+    /// Tokens of prompts and expected answers that its memory may hold at this share of it; `None` where that is not known
+    /// or not bounded.
+    pub(crate) fn line_tokens(&self, share: f32) -> Option<f32> {
+        self.kv_tokens.filter(|_| share.is_finite()).map(|room| room as f32 * share * self.weight())
     }
 
-    /// Tokens of prompts and expected answers that its memory may hold; `None` where that is not known or not bounded.
-    fn line_tokens(&self, config: &Config) -> Option<f32> {
-        let room = self.kv_tokens.filter(|_| config.line_kv_share > 0.0)?;
-        Some(room as f32 * config.line_kv_share as f32 * self.weight())
+    /// Seconds that a token takes if `request` is written there too.
+    pub(crate) fn token_with_one_more(&self, request: &RequestShape<'_>) -> f32 {
+        let decoding = self.load.decoding() as f32 + self.others.running(request.now);
+        let length = request.prompt_tokens as f32 + request.expected_output as f32 * 0.5;
+        self.speed.decode(decoding + 1.0, self.load.context() as f32 + length)
     }
 
     /// It asked to be left alone for `wait`.
@@ -407,6 +439,31 @@ impl Backend {
         news
     }
 
+    /// How slow it was beside its peers when that was last looked at.
+    #[must_use]
+    pub fn beside_peers(&self) -> BesidePeers {
+        self.gray.beside()
+    }
+
+    /// It was found slow beside its peers. True if that takes it out of service.
+    pub(crate) fn slows(&self, now: Instant, config: &Config) -> bool {
+        let news = self.outlier.slows(now, config);
+        if news {
+            self.metrics.ejections.increment(1);
+            self.metrics.slow_ejections.increment(1);
+        }
+        news
+    }
+
+    /// It is slow no longer. True if it was.
+    pub(crate) fn recovers(&self, now: Instant) -> bool {
+        let was_slow = self.outlier.is_slow();
+        if self.outlier.recovers() {
+            self.is_back(now);
+        }
+        was_slow
+    }
+
     /// It has left the fleet: its gauges say nothing from now on, for a metric cannot be taken back.
     pub fn retire(&self) {
         self.metrics.retire();
@@ -421,7 +478,9 @@ impl Backend {
         };
         let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
-        self.metrics.observe_line(self.load.context(), self.line_tokens(config).map(f64::from));
+        self.metrics.observe_peers(self.beside_peers());
+        let share = if config.line_kv_share > 0.0 { config.line_kv_share as f32 } else { f32::INFINITY };
+        self.metrics.observe_line(self.load.context(), self.line_tokens(share).map(f64::from));
         if let Some(age) = self.report_age(now) {
             self.metrics.report_age.set(f64::from(age));
         }

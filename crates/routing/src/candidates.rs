@@ -16,6 +16,8 @@ pub struct RequestShape<'a> {
     pub blocks: &'a Blocks,
     /// Where it may be served.
     pub allowed: Allowed,
+    /// Whether its answer comes as a whole, so that nobody sees when its first token came.
+    pub plain: bool,
     /// The time of the pick.
     pub now: Instant,
     /// Whether somebody asks why it goes where it goes.
@@ -31,6 +33,7 @@ impl RequestShape<'_> {
             expected_output: 200,
             blocks: Blocks::none(),
             allowed: Allowed::EVERYWHERE,
+            plain: false,
             now,
             explain: false,
         }

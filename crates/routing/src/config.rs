@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use plimsoll_types::{Key, Keys, Section};
 
-use crate::{DomainConfig, Slo, policy};
+use crate::{CommitmentConfig, DomainConfig, Slo, policy};
 
 /// How backends are chosen and when they are taken out of service.
 #[derive(Debug, Clone)]
@@ -17,10 +17,14 @@ pub struct Config {
     pub max_ejection: Duration,
     /// Share of recent requests that must fail to take a backend out of service.
     pub failure_share: f64,
+    /// How many times as slow as its peers a backend must be to be taken out; 0 means that none is.
+    pub slow_ratio: f64,
     /// Over how long a backend that comes or comes back is let in.
     pub slow_start: Duration,
     /// Share of a pool that must be in service; below it, ejections are ignored.
     pub panic_threshold: f64,
+    /// How long a backend may be expected to read what it has got; zero means any time.
+    pub line_prefill: Duration,
     /// Prompt tokens without a first token that one backend may have; 0 means any number.
     pub line_prompt_tokens: u64,
     /// The share of its memory that prompts and expected answers may take.
@@ -31,6 +35,8 @@ pub struct Config {
     pub domain_threshold: f64,
     /// Clouds, regions, zones and racks of which something is said.
     pub domains: Vec<DomainConfig>,
+    /// What is paid for anyway.
+    pub commitments: Vec<CommitmentConfig>,
     /// Seconds that a dollar is worth when backends with prices are compared.
     pub seconds_per_dollar: f64,
     /// Within what time a first token is promised; zero where nothing is.
@@ -58,12 +64,15 @@ impl Default for Config {
             base_ejection: Duration::from_secs(1),
             max_ejection: Duration::from_secs(5),
             failure_share: 0.5,
+            slow_ratio: 6.0,
             slow_start: Duration::from_secs(10),
             panic_threshold: 0.5,
+            line_prefill: Duration::from_millis(100),
             line_prompt_tokens: 0,
             line_kv_share: 0.95,
             domain_threshold: 0.5,
             domains: Vec::new(),
+            commitments: Vec::new(),
             prefix_blocks: 1 << 20,
             seconds_per_dollar: 20.0,
             slo_ttft: Duration::ZERO,
@@ -92,6 +101,16 @@ impl Section for Config {
         );
         keys.decimal(key, 0.05..=1.0, &mut self.failure_share);
         let key = Key::new(
+            "slow_ratio",
+            "A backend that takes so many times as long as the median of its peers, for first tokens or for further ones and \
+             beside what was predicted of each, gets one request in a while until it is half as slow. Peers are the backends of a model \
+             with the same `accelerator`, three at least. 0 means that nobody is taken out for that.",
+        );
+        keys.decimal(key, 0.0..=1_000.0, &mut self.slow_ratio);
+        if self.slow_ratio != 0.0 && self.slow_ratio < 2.0 {
+            keys.wrong("slow_ratio", format!("{} is neither 0 nor 2 and more", self.slow_ratio));
+        }
+        let key = Key::new(
             "slow_start_ms",
             "Over how long a backend that comes, or comes back into service, is let in: what a request costs there counts ten \
              times at first, and once at the end. 0 means at once.",
@@ -112,9 +131,24 @@ impl Section for Config {
         let key = Key::new("domains", "Clouds, regions, zones and racks of which something is to be said.");
         keys.list(key, &mut self.domains);
         let key = Key::new(
+            "commitments",
+            "What is paid for whether it is used or not: using it costs nothing more until nothing of it is left.",
+        );
+        keys.list(key, &mut self.commitments);
+        for (index, commitment) in self.commitments.iter().enumerate() {
+            if self.commitments[..index].iter().any(|other| other.name == commitment.name) {
+                keys.wrong("commitments", format!("two are named {:?}", commitment.name));
+            }
+        }
+        let key = Key::new(
+            "line_prefill_ms",
+            "The line of a backend: how long it may be expected to read what it has got, beside the way there and back. At the \
+             line requests wait here, for whichever backend is first below it. 0 means any time.",
+        );
+        keys.millis(key, 0..=600_000, &mut self.line_prefill);
+        let key = Key::new(
             "line_prompt_tokens",
-            "The line of a backend: prompt tokens that it may have got and not read yet. At the line requests wait here, for \
-             whichever backend is first below it. 0 means any number.",
+            "The line of a backend: prompt tokens that it may have got and not read yet. 0 means any number.",
         );
         keys.number(key, 0..=1 << 30, &mut self.line_prompt_tokens);
         let key = Key::new(

@@ -5,6 +5,7 @@
 
 use plimsoll_types::Prices;
 
+use crate::sync::{AtomicU32, Ordering::Relaxed};
 use crate::{Backend, Config, RequestShape};
 
 /// The parts of what a request would cost at one backend, each in seconds.
@@ -162,7 +163,7 @@ impl Cost {
         let memory = memory_used(backend, request, context);
         let mut cost = Self {
             network: backend.round_trip(),
-            queue: load.queued_seconds() * pace + waiting + step * 0.5,
+            queue: load.queued_seconds(request.now) * pace + waiting + step * 0.5,
             prefill,
             decode: output * token * DECODE_WEIGHT,
             recompute: prefill * conditions.externality,
@@ -174,9 +175,10 @@ impl Cost {
             times: backend.times(request.now),
             tier: Tier::Feasible,
         };
-        if conditions.seconds_per_dollar > 0.0 && !backend.marginal.is_nothing() {
+        let marginal = backend.marginal.read();
+        if conditions.seconds_per_dollar > 0.0 && !marginal.is_nothing() {
             let seconds = prefill + output * token / (decoding + 1.0);
-            cost.money = conditions.seconds_per_dollar * backend.marginal.dollars(request, seconds);
+            cost.money = conditions.seconds_per_dollar * marginal.dollars(request, seconds);
         }
         if memory > MEMORY_FULL {
             cost.tier = Tier::Full;
@@ -208,9 +210,39 @@ fn lameness(pace: f32, of_others: f32) -> f32 {
     if pace > LAME * of_others { pace / of_others } else { 1.0 }
 }
 
-/// What using a backend costs beside what is paid anyway, in dollars.
+/// What using a backend costs beside what is paid anyway: read by every pick, written when a commitment is used up.
+#[derive(Debug)]
+pub(crate) struct Marginals {
+    /// Bits of the `f32` of a [`Marginal`].
+    second: AtomicU32,
+    token: (AtomicU32, AtomicU32),
+}
+
+impl Marginals {
+    pub(crate) fn of(prices: &Prices) -> Self {
+        let Marginal { second, token } = Marginal::of(prices);
+        let cell = |dollars: f32| AtomicU32::new(dollars.to_bits());
+        Self { second: cell(second), token: (cell(token.0), cell(token.1)) }
+    }
+
+    /// From now on it costs this.
+    pub(crate) fn set(&self, prices: &Prices) {
+        let Marginal { second, token } = Marginal::of(prices);
+        self.second.store(second.to_bits(), Relaxed);
+        self.token.0.store(token.0.to_bits(), Relaxed);
+        self.token.1.store(token.1.to_bits(), Relaxed);
+    }
+
+    #[inline]
+    fn read(&self) -> Marginal {
+        let dollars = |cell: &AtomicU32| f32::from_bits(cell.load(Relaxed));
+        Marginal { second: dollars(&self.second), token: (dollars(&self.token.0), dollars(&self.token.1)) }
+    }
+}
+
+/// The same at one instant, in dollars.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Marginal {
+struct Marginal {
     /// A second of all its GPUs.
     second: f32,
     /// A token of a prompt, and one of an answer.
@@ -218,7 +250,7 @@ pub(crate) struct Marginal {
 }
 
 impl Marginal {
-    pub(crate) fn of(prices: &Prices) -> Self {
+    fn of(prices: &Prices) -> Self {
         let token = (prices.tokens(1, 0) as f32, prices.tokens(0, 1) as f32);
         Self { second: prices.marginal_second() as f32, token }
     }

@@ -53,6 +53,8 @@ pub struct Dispatched {
     started: bool,
     probe: bool,
     judged: bool,
+    /// Whether another request has said, or says, of the backend what this one could.
+    accounted_for: bool,
 }
 
 impl Dispatched {
@@ -77,7 +79,12 @@ impl Dispatched {
         backend.begins(request.now);
         let pace = backend.pace.read(request.now, conditions.pace);
         let others = backend.others_seconds(request.now, (pace, conditions.prompt_seconds)) / pace;
-        let queued = backend.load.enter(share);
+        let queued = backend.load.queued_seconds(request.now);
+        if request.plain {
+            backend.load.enter_plain(share, request.now);
+        } else {
+            backend.load.enter(share);
+        }
         pool.works(request.now, (backend, share));
         let of_prompt = |tokens: u32| tokens as f32 / request.prompt_tokens.max(1) as f32;
         pool.learned.hits(request.now, of_prompt(cached));
@@ -92,9 +99,10 @@ impl Dispatched {
             at: request.now,
             expected_ttft,
             explanation: None,
-            started: false,
+            started: request.plain,
             probe,
             judged: false,
+            accounted_for: false,
         }
     }
 
@@ -113,6 +121,7 @@ impl Dispatched {
             self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
             let elapsed = ttft - self.backend.round_trip();
             self.backend.pace.measured(now, self.in_the_way, elapsed);
+            self.backend.gray.answered(self.in_the_way, elapsed);
             self.pool.pace.measured(now, self.in_the_way, elapsed);
         }
         self.start();
@@ -136,7 +145,12 @@ impl Dispatched {
         let predicted = self.backend.predicted_token(now);
         writing.teach(&self.backend.writing, now, predicted);
         writing.teach(&self.pool.writing, now, predicted);
-        self.backend.spent(self.prompt_tokens, self.share, usage.completion);
+        if let Some((predicted, elapsed)) = writing.took(predicted) {
+            self.backend.gray.wrote(predicted, elapsed);
+        }
+        // What it says is what is paid for.
+        let prompt = if usage.prompt > 0 { usage.prompt } else { self.prompt_tokens };
+        self.backend.spent(prompt, self.share, usage.completion);
         self.pool.learned.wrote(now, usage.completion);
         if let Some(known) = self.known_at_home
             && usage.prompt > 0
@@ -145,6 +159,12 @@ impl Dispatched {
             let found = (cached - known) / (1.0 - known).max(0.01);
             self.pool.learned.finds_at_home(now, found.clamp(0.0, 1.0));
         }
+    }
+
+    /// It was a part of a call that others shared, one of whom tells how that went: the backend did well or failed once,
+    /// however many they are.
+    pub fn is_accounted_for(&mut self) {
+        self.accounted_for = true;
     }
 
     /// Says how the attempt went. Only the first verdict counts.
@@ -162,9 +182,12 @@ impl Dispatched {
             Verdict::Pushback(_) => &metrics.pushback,
         };
         counter.increment(1);
+        if self.accounted_for {
+            return;
+        }
         match verdict {
             Verdict::Ok | Verdict::Refused => {
-                if backend.outlier.succeeded() {
+                if backend.outlier.succeeded(now, config) {
                     backend.is_back(now);
                 }
             }

@@ -17,6 +17,8 @@ pub struct Load {
     context: AtomicU64,
     /// Nanoseconds when a token came, to within [`SEEN`].
     seen: AtomicU64,
+    /// Nanoseconds when it is expected to have read the prompts of plain requests.
+    busy_until: AtomicU64,
 }
 
 /// How finely it is remembered when tokens came: a line that all cores read is not to be written for each token.
@@ -53,10 +55,11 @@ impl Load {
         self.queued_tokens.load(Relaxed)
     }
 
-    /// Seconds that reading them is predicted to take.
+    /// Seconds that reading them is predicted to take, and what is left by now of reading the prompts of plain requests.
     #[must_use]
-    pub fn queued_seconds(&self) -> f32 {
-        self.queued_nanos.load(Relaxed) as i64 as f32 * 1e-9
+    pub fn queued_seconds(&self, now: Instant) -> f32 {
+        let plain = self.busy_until.load(Relaxed).saturating_sub(now.as_nanos());
+        (self.queued_nanos.load(Relaxed) + plain) as i64 as f32 * 1e-9
     }
 
     /// Tokens of prompts and expected answers of all that is in flight.
@@ -80,13 +83,24 @@ impl Load {
         }
     }
 
-    /// Counts a request in; gives the seconds that were queued before it.
-    pub(crate) fn enter(&self, share: Share) -> f32 {
+    /// Counts a request in whose first token will be seen.
+    pub(crate) fn enter(&self, share: Share) {
         self.in_flight.fetch_add(1, Relaxed);
         self.waiting.fetch_add(1, Relaxed);
         self.queued_tokens.fetch_add(share.tokens, Relaxed);
         self.context.fetch_add(share.context, Relaxed);
-        self.queued_nanos.fetch_add(share.nanos, Relaxed) as f32 * 1e-9
+        self.queued_nanos.fetch_add(share.nanos, Relaxed);
+    }
+
+    /// Counts a request in whose answer comes as a whole: when its prompt is read nobody will see, so that it counts as read
+    /// when it should have been.
+    pub(crate) fn enter_plain(&self, share: Share, now: Instant) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.context.fetch_add(share.context, Relaxed);
+        let now = now.as_nanos();
+        // Two cores that write at once lose one of two, and a prompt is soon read.
+        let until = self.busy_until.load(Relaxed).max(now);
+        self.busy_until.store(until + share.nanos, Relaxed);
     }
 
     /// Its prompt has been read.

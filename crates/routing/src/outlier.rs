@@ -44,6 +44,8 @@ pub struct Outlier {
     probing: AtomicBool,
     /// Whether it went out with its domain.
     fallen: AtomicBool,
+    /// Whether it is slow: then answers do not bring it back.
+    slow: AtomicBool,
     /// Whether the last failure was that it could not be reached.
     unreached: AtomicBool,
     /// Nanoseconds until when the word of a probe counts that found it dead; 0 where none did.
@@ -88,6 +90,7 @@ impl Outlier {
             self.failures.store(0, Relaxed);
             self.ejections.store(0, Relaxed);
             self.fallen.store(false, Relaxed);
+            self.slow.store(false, Relaxed);
             self.until.store(0, Relaxed);
         }
         was_dead || (was_out && self.until.load(Relaxed) == 0)
@@ -115,7 +118,7 @@ impl Outlier {
     }
 
     /// It answered. True if that brings it back into service.
-    pub(crate) fn succeeded(&self) -> bool {
+    pub(crate) fn succeeded(&self, now: Instant, config: &Config) -> bool {
         // Reading first keeps the line shared while all is well.
         if self.failures.load(Relaxed) != 0 {
             self.failures.store(0, Relaxed);
@@ -128,9 +131,35 @@ impl Outlier {
         if self.until.load(Relaxed) == 0 {
             return false;
         }
+        if self.slow.load(Relaxed) {
+            // How fast it is now is looked at in the background; until then it gets another one in a while.
+            self.until.store((now + config.max_ejection).as_nanos(), Relaxed);
+            return false;
+        }
         self.ejections.store(0, Relaxed);
         self.fallen.store(false, Relaxed);
         self.until.swap(0, Relaxed) != 0
+    }
+
+    /// Whether it is slow beside its peers, so that it gets one request in a while.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.slow.load(Relaxed)
+    }
+
+    /// It was found slow. True if that takes it out of service.
+    pub(crate) fn slows(&self, now: Instant, config: &Config) -> bool {
+        let until = (now + config.max_ejection).as_nanos().max(1);
+        let out = self.until.compare_exchange(0, until, Relaxed, Relaxed).is_ok();
+        if out {
+            self.slow.store(true, Relaxed);
+        }
+        out
+    }
+
+    /// It is slow no longer. True if that brings it back into service.
+    pub(crate) fn recovers(&self) -> bool {
+        self.slow.swap(false, Relaxed) && self.failures() == 0 && self.until.swap(0, Relaxed) != 0
     }
 
     /// Its domain fails as one. True if that takes it out of service.
@@ -186,7 +215,7 @@ mod tests {
         assert!(outlier.take_probe());
         assert!(!outlier.take_probe());
         assert_eq!(outlier.service(at(1_000)), Service::Ejected);
-        assert!(outlier.succeeded());
+        assert!(outlier.succeeded(at(1_000), &config));
         outlier.leave_probe();
         assert_eq!(outlier.service(at(1_000)), Service::Open);
     }
@@ -237,7 +266,7 @@ mod tests {
         for _ in 0..10 {
             outlier.failed(at(0), &config);
             outlier.failed(at(0), &config);
-            outlier.succeeded();
+            outlier.succeeded(at(0), &config);
         }
         assert_eq!(outlier.service(at(0)), Service::Open);
     }
@@ -248,7 +277,7 @@ mod tests {
             let (outlier, config) = (Outlier::default(), Config::default());
             (0..1_000).any(|_| {
                 (0..successes).for_each(|_| {
-                    outlier.succeeded();
+                    outlier.succeeded(at(0), &config);
                 });
                 outlier.failed(at(0), &config)
             })

@@ -65,10 +65,16 @@ impl Writing {
         self.tokens += tokens;
     }
 
-    /// Teaches `pace`, where a token was predicted to take so many seconds. A few tokens tell nothing.
+    /// How long it was predicted to take where a token was to take so many seconds, and how long it took. A few tokens tell
+    /// nothing.
+    pub(crate) fn took(&self, predicted: f32) -> Option<(f32, f32)> {
+        (self.tokens >= FEW_TOKENS).then_some((predicted * self.tokens as f32, self.seconds))
+    }
+
+    /// Teaches `pace`, where a token was predicted to take so many seconds.
     pub(crate) fn teach(&self, pace: &Pace, now: Instant, predicted: f32) {
-        if self.tokens >= FEW_TOKENS {
-            pace.measured(now, predicted * self.tokens as f32, self.seconds);
+        if let Some((predicted, elapsed)) = self.took(predicted) {
+            pace.measured(now, predicted, elapsed);
         }
     }
 }

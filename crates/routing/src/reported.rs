@@ -1,5 +1,7 @@
 //! What backends say of themselves, as far as it is not known here already. Hot path: no allocation, no lock, no await.
 
+use std::time::Duration;
+
 use plimsoll_types::Instant;
 
 use crate::aged::{Aged, kept};
@@ -16,6 +18,11 @@ pub struct Report {
     pub running: Option<u32>,
     /// The share of memory for keys and values that is in use, from 0 to 1.
     pub kv_used: Option<f32>,
+}
+
+impl Report {
+    /// How long a report counts in full.
+    pub const FRESH: Duration = Duration::from_secs(FRESH_SECONDS as u64);
 }
 
 /// How much a report moves what is thought to run there: gateways that all follow the last one do all the same.
@@ -43,6 +50,8 @@ pub(crate) struct Others {
     all: Aged,
     own: Aged,
     kv_used: Aged,
+    /// Requests that ran when that was last said, whose ever they were.
+    ran: Aged,
 }
 
 impl Others {
@@ -52,7 +61,9 @@ impl Others {
             self.have_unread(now, unread.saturating_sub(own_tokens));
         }
         // Own requests are taken to be those that run, as far as it is said how many do: what is not said stays as it was.
-        let all = report.waiting.unwrap_or(0) + report.running.unwrap_or(0);
+        // Reports that come with answers say as a rule how many wait and not how many run: those that ran a moment ago do.
+        let running = report.running.unwrap_or_else(|| self.ran_lately(now));
+        let all = report.waiting.unwrap_or(0) + running;
         let others = all.saturating_sub(own);
         let wait = others.min(report.waiting.unwrap_or(0));
         if report.waiting.is_some() && report.running.is_some() {
@@ -63,6 +74,7 @@ impl Others {
             self.waiting.update(now, |_| wait as f32);
         }
         if report.running.is_some() {
+            self.ran.update(now, |_| running as f32);
             let running = (others - wait) as f32;
             self.running.update(now, |before| match before {
                 Some((mean, age)) if age < FRESH_SECONDS => mean + (running - mean) * RUNNING_WEIGHT,
@@ -72,6 +84,11 @@ impl Others {
         if let Some(used) = report.kv_used {
             self.kv_used.update(now, |_| used.clamp(0.0, 1.0));
         }
+    }
+
+    /// Requests that ran when that was last said, if that is not long ago.
+    fn ran_lately(&self, now: Instant) -> u32 {
+        self.ran.read(now).filter(|(_, age)| *age < FRESH_SECONDS).map_or(0, |(ran, _)| ran as u32)
     }
 
     /// Others have sent it so many tokens that are to be read: they or the engine say so.
@@ -118,6 +135,11 @@ impl Others {
         faded(self.kv_used.read(now))
     }
 
+    /// Whether it has ever been said what runs there.
+    pub(crate) fn is_known(&self) -> bool {
+        self.running.is_known()
+    }
+
     /// Seconds since the last report.
     pub(crate) fn age(&self, now: Instant) -> Option<f32> {
         let ages = [self.waiting.read(now), self.running.read(now), self.kv_used.read(now)]
@@ -145,7 +167,6 @@ fn faded(value: Option<(f32, f32)>) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn at(seconds: u64) -> Instant {
         Instant::ORIGIN + Duration::from_secs(seconds)
@@ -199,7 +220,21 @@ mod tests {
         others.reported(at(2), &Report { kv_used: Some(0.9), ..Report::default() }, (0, 0));
         assert_eq!((others.running(at(2)), others.kv_used(at(2))), (8.0, 0.9));
         others.reported(at(2), &Report { waiting: Some(3), ..Report::default() }, (1, 0));
-        assert_eq!((others.waiting(at(2)), others.running(at(2))), (2.0, 8.0));
+        assert_eq!((others.waiting(at(2)), others.running(at(2))), (3.0, 8.0));
+    }
+
+    #[test]
+    fn own_requests_are_not_taken_for_those_of_others_that_wait_though_it_is_not_said_how_many_run() {
+        let (waiting, others) = (Report { waiting: Some(14), ..Report::default() }, Others::default());
+        others.reported(at(1), &waiting, (30, 0));
+        assert_eq!(others.waiting(at(1)), 0.0, "nothing is known of what runs, so all may be own");
+        others.reported(at(2), &report(14, 16), (30, 0));
+        others.reported(at(3), &waiting, (30, 0));
+        assert_eq!(others.waiting(at(3)), 0.0, "16 of the own run and 14 wait");
+        others.reported(at(3), &waiting, (12, 0));
+        assert_eq!(others.waiting(at(3)), 14.0, "all own ones run");
+        others.reported(at(9), &waiting, (12, 0));
+        assert_eq!(others.waiting(at(9)), 2.0, "who ran long ago runs no more");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use rand::{RngExt, SeedableRng};
 use crate::dispatched::Found;
 use crate::prefixes::Prefixes;
 use crate::tally::SAMPLED;
-use crate::{Backend, Candidates, Conditions, Config, Dispatched, Explanation, Pool, RequestShape, Service};
+use crate::{
+    Backend, Candidates, Conditions, Config, Dispatched, Explanation, Line, Pool, RequestShape, Service,
+};
 
 /// Why nobody could be picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,14 +61,15 @@ impl Router {
         config: &Config,
     ) -> Result<Dispatched, PickError> {
         let conditions = pool.conditions(request.now, config);
+        let line = Line::of(request, &conditions, config);
         let round = Round::of(pool.members.len(), &mut self.rng);
         let usable = |index: usize| {
             let member = &pool.members[index];
             pool.is_eligible(index, request)
                 && member.service(request.now) == Service::Open
-                && usable(member, tried, request, config)
+                && usable(member, tried, &line)
         };
-        let due = self.choose(pool, round, (tried, request), config);
+        let due = self.choose(pool, round, (tried, request), (&line, config));
         // Only a request that has another try left is sent where it may well fail.
         if let Some(probe) = due.filter(|probe| tried.is_empty() && pool.members[*probe].outlier.take_probe())
         {
@@ -75,11 +78,17 @@ impl Router {
         self.prefixes.look_up(pool, request, usable);
         if self.chosen.is_empty() && !round.is_whole() {
             // Whoever can serve it is found, be there only one.
-            self.choose(pool, Round::whole(pool.members.len()), (tried, request), config);
+            self.choose(pool, Round::whole(pool.members.len()), (tried, request), (&line, config));
         }
         if !round.is_whole() {
             self.add_owners(pool, usable);
         }
+        self.add_holders(pool, request, |index| {
+            let member = &pool.members[index];
+            pool.is_eligible(index, request)
+                && member.service(request.now) == Service::Open
+                && self::usable(member, tried, &line.for_holders())
+        });
         let picked = self.pick_chosen(pool, request, conditions);
         self.prefixes.forget();
         picked.ok_or_else(|| why_nobody(pool, tried, request))
@@ -122,6 +131,18 @@ impl Router {
         }
     }
 
+    /// Those that have most of the prompt are candidates though they have much to read: this adds little to it, and elsewhere
+    /// all of it would have to be read.
+    fn add_holders(&mut self, pool: &Pool, request: &RequestShape<'_>, usable: impl Fn(usize) -> bool) {
+        for slot in self.prefixes.owners() {
+            let Some(index) = pool.member_in(*slot as usize) else { continue };
+            let holds = self.prefixes.cached().of(*slot as usize);
+            if 2 * holds > request.prompt_tokens && !self.chosen.contains(&(index as u32)) && usable(index) {
+                self.chosen.push(index as u32);
+            }
+        }
+    }
+
     /// Fills `chosen` with those members of `round` that may be picked. Where too few of them are in service, with all
     /// that have room: the panic threshold. Gives one whose ejection is over and that nobody is trying yet.
     fn choose(
@@ -129,10 +150,10 @@ impl Router {
         pool: &Pool,
         round: Round,
         (tried, request): (&[usize], &RequestShape<'_>),
-        config: &Config,
+        (line, config): (&Line<'_>, &Config),
     ) -> Option<usize> {
         let (now, members) = (request.now, &pool.members);
-        let usable = |member: &Backend| usable(member, tried, request, config);
+        let usable = |member: &Backend| usable(member, tried, line);
         self.chosen.clear();
         let (mut known, mut open, mut full, mut due) = (0_u32, 0_u32, 0_u32, None);
         let eligible = |index: &usize| pool.is_eligible(*index, request);
@@ -223,8 +244,8 @@ fn dispatch(
     Dispatched::new(&pool.members[member], pool, request, known, probe)
 }
 
-fn usable(member: &Backend, tried: &[usize], request: &RequestShape<'_>, config: &Config) -> bool {
-    !tried.contains(&member.slot) && member.has_room(request, config)
+fn usable(member: &Backend, tried: &[usize], line: &Line<'_>) -> bool {
+    !tried.contains(&member.slot) && line.has_room(member)
 }
 
 fn why_nobody(pool: &Pool, tried: &[usize], request: &RequestShape<'_>) -> PickError {
@@ -336,6 +357,29 @@ mod tests {
             router.pick(&pool, &at(10), &[], &config).is_ok(),
             "the network of the gateway may be at fault"
         );
+    }
+
+    #[test]
+    fn who_has_most_of_a_prompt_gets_it_though_it_has_much_to_read() {
+        let specs = ["a", "b"].map(|name| plimsoll_types::BackendSpec {
+            kv_tokens: Some(1_000_000),
+            step_time: Some(plimsoll_types::StepTime { beta: 0.025, ..plimsoll_types::StepTime::default() }),
+            ..crate::snapshot::tests::spec(name)
+        });
+        let config = Config { policy: "expected_cost", ..Config::default() };
+        let fleet = crate::Fleet::new(specs.into(), config, None);
+        let (pool, mut router) = (fleet.pool("m").unwrap(), Router::new(1));
+        let blocks = plimsoll_types::Blocks::new(&(1..80).collect::<Vec<u64>>(), 40_000);
+        let known = RequestShape { prompt_tokens: 10_000, blocks: &blocks, ..at(1_000) };
+        let first = router.pick(pool, &known, &[], &fleet.config).unwrap();
+        let other = fleet.backends.iter().find(|backend| backend.slot != first.backend.slot).unwrap();
+        crate::snapshot::tests::busy(other, 10_000);
+        let full = |request: &RequestShape<'_>, router: &mut Router| {
+            router.pick(pool, request, &[], &fleet.config).err()
+        };
+        assert_eq!(full(&at(1_000), &mut router), Some(PickError::Full), "both have much to read");
+        let next = router.pick(pool, &known, &[], &fleet.config).unwrap();
+        assert_eq!(next.backend.slot, first.backend.slot);
     }
 
     #[test]

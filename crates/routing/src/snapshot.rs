@@ -1,18 +1,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_telemetry::{Counter, Histogram, catalog};
 use plimsoll_types::{BackendSpec, Instant};
 
 use crate::affinity::Index;
+use crate::commitment::{Commitment, Commitments};
 use crate::domain::{Domain, DomainState, Domains};
+use crate::gray;
 use crate::journal::Journal;
 use crate::load::Share;
 use crate::places::Places;
 use crate::policy::{self, Policy};
 use crate::ring::Ring;
 use crate::tally::Tally;
-use crate::{Allowed, Backend, Conditions, Config, Learned, Pace, RequestShape, Service};
+use crate::{Allowed, Backend, Conditions, Config, Found, Learned, Pace, RequestShape, Service};
 
 /// Backends that can stand in for each other: those that serve one model.
 pub struct Pool {
@@ -134,6 +137,7 @@ pub struct Fleet {
     /// Every backend.
     pub backends: Vec<Arc<Backend>>,
     domains: Domains,
+    commitments: Commitments,
     pools: HashMap<String, Arc<Pool>>,
     known: String,
     /// How the router is to behave.
@@ -161,6 +165,8 @@ impl Fleet {
         let journal =
             before.map_or_else(|| Arc::new(Journal::new(JOURNAL)), |fleet| Arc::clone(&fleet.journal));
         let mut domains = Domains::after(before.map(|fleet| &fleet.domains), &config.domains);
+        let commitments = Commitments::after(before.map(|fleet| &fleet.commitments), &config.commitments);
+        let of = |spec: &BackendSpec| spec.commitment.as_ref().and_then(|name| commitments.get(name));
         let mut next_slot = before.map_or(0, |fleet| fleet.next_slot);
         let backends: Vec<Arc<Backend>> = specs
             .into_iter()
@@ -170,7 +176,9 @@ impl Fleet {
                 let same = before.and_then(|fleet| fleet.backends.iter().find(stays));
                 same.cloned().unwrap_or_else(|| {
                     next_slot += 1;
-                    let new = Backend::of_fleet(next_slot - 1, spec, (index.as_ref(), &mut domains));
+                    let mut new = Backend::of_fleet(next_slot - 1, spec, (index.as_ref(), &mut domains));
+                    new.commitment = of(&new.spec).cloned();
+                    new.look_at_commitment();
                     if before.is_some() {
                         new.comes();
                     }
@@ -198,13 +206,17 @@ impl Fleet {
             (model, Arc::new(pool))
         });
         let pools = pools.collect();
-        Self { backends, domains, pools, known, config, next_slot, index, journal }
+        Self { backends, domains, commitments, pools, known, config, next_slot, index, journal }
     }
 
     /// Sets the gauges of its backends and domains; called when somebody is about to read them.
     pub fn observe(&self, now: Instant) {
         for backend in &self.backends {
             backend.observe(now, &self.config);
+        }
+        self.commitments.observe();
+        if let Some(index) = &self.index {
+            catalog::PREFIX_REFUSED.counter(&[]).absolute(index.refused());
         }
         for domain in self.domains.all() {
             let state = self.state_of(domain, now);
@@ -239,6 +251,25 @@ impl Fleet {
                 pool.spread(fallen, (now, &self.config));
             }
         }
+    }
+
+    /// What is paid for anyway.
+    pub fn commitments(&self) -> impl Iterator<Item = &Arc<Commitment>> {
+        self.commitments.all()
+    }
+
+    /// Looks, so many seconds after 1970, which commitments have something left, and prices their backends by that. To be
+    /// called every few seconds.
+    pub fn look_at_commitments(&self, wall: Duration) {
+        self.commitments.all().for_each(|commitment| commitment.look(wall));
+        self.backends.iter().for_each(|backend| backend.look_at_commitment());
+    }
+
+    /// Looks which backends have become slow beside their peers, or are so no longer, and takes them out of service but for
+    /// one request in a while, or in again. To be called every few seconds.
+    pub fn look_for_slow(&self, now: Instant) -> Vec<Found> {
+        let pools: Vec<&Arc<Pool>> = self.pools.values().collect();
+        gray::look(&pools, (now, &self.config))
     }
 
     /// Takes a domain out of service, or in again; what runs there ends. False if there is none of that name.

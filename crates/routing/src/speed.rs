@@ -14,7 +14,7 @@ pub(crate) struct Speed {
     /// Seconds of a prompt beside those for its tokens.
     fixed: f32,
     /// Seconds for each token that is read.
-    token: f32,
+    pub(crate) token: f32,
     /// Seconds for each pair of tokens that attention looks at.
     pair: f32,
     /// Seconds of a step in which somebody decodes, for each who does, and for each token of their context.

@@ -185,7 +185,7 @@ pub const BACKEND_IN_FLIGHT: Metric =
 pub const BACKEND_QUEUED_TOKENS: Metric = Metric::gauge_of(
     "plimsoll_backend_queued_tokens",
     &["backend"],
-    "Prompt tokens dispatched to a backend whose first token has not come yet (estimated).",
+    "Prompt tokens of streams dispatched to a backend whose first token has not come yet (estimated).",
 );
 /// What a backend's memory is taken to hold.
 pub const BACKEND_CONTEXT: Metric = Metric::gauge_of(
@@ -269,13 +269,26 @@ pub const BATCH_WAIT: Metric = Metric::histogram_of(
 pub const BATCHES_UNDONE: Metric = Metric::counter_of(
     "plimsoll_batches_undone_total",
     &["backend"],
-    "Joined calls that the backend refused, after which each request was sent alone.",
+    "Joined calls that the backend refused or whose answer could not be divided, after which each request was sent alone.",
+);
+/// Parts of large requests.
+pub const PARTS: Metric = Metric::counter_of(
+    "plimsoll_request_parts_total",
+    &["model"],
+    "Parts in which requests went that have more texts or tokens than one call may hold.",
 );
 /// What was cached of prompts, as routing thought.
 pub const PREFIX_TOKENS: Metric = Metric::counter_of(
     "plimsoll_prefix_tokens_total",
     &["model"],
     "Prompt tokens that the picked backend was expected to have cached (estimated).",
+);
+/// Blocks that nobody could remember.
+pub const PREFIX_REFUSED: Metric = Metric::counter_of(
+    "plimsoll_prefix_refused_blocks_total",
+    &[],
+    "Blocks of prompts that were not remembered, since `routing.prefix_blocks` was reached: if this grows, that is too small for \
+     the fleet.",
 );
 /// Whether picks follow caches.
 pub const PREFIX_PICKS: Metric = Metric::counter_of(
@@ -315,6 +328,24 @@ pub const BACKEND_WORTH: Metric = Metric::counter_of(
     "What requests took of a backend, at its prices, in millionths of a US dollar: of hours that are committed, of hours on \
      demand, or by tokens.",
 );
+/// What was used of a commitment.
+pub const COMMITMENT_USED: Metric = Metric::gauge_of(
+    "plimsoll_commitment_used",
+    &["commitment", "unit"],
+    "What has been used of a commitment, in dollars or tokens, as far as this gateway knows.",
+);
+/// What is left of a commitment.
+pub const COMMITMENT_LEFT: Metric = Metric::gauge_of(
+    "plimsoll_commitment_left",
+    &["commitment", "unit"],
+    "What is left of a commitment, in dollars or tokens.",
+);
+/// When a commitment ends.
+pub const COMMITMENT_END: Metric = Metric::gauge_of(
+    "plimsoll_commitment_end_timestamp_seconds",
+    &["commitment"],
+    "When a commitment ends, in seconds since 1970; no sample where it has no end.",
+);
 /// Requests at all backends of a domain.
 pub const DOMAIN_IN_FLIGHT: Metric = Metric::gauge_of(
     "plimsoll_domain_in_flight",
@@ -351,6 +382,19 @@ pub const EJECTIONS: Metric = Metric::counter_of(
     &["backend"],
     "Times that a backend was taken out of service: it failed in a row, with its domain, or a probe found it dead.",
 );
+/// Times that a backend was taken out for being slow.
+pub const SLOW_EJECTIONS: Metric = Metric::counter_of(
+    "plimsoll_slow_ejections_total",
+    &["backend"],
+    "Times that a backend was taken out of service because it was slow beside its peers; part of \
+     `plimsoll_ejections_total`.",
+);
+/// How slow a backend is beside its peers.
+pub const BACKEND_BESIDE_PEERS: Metric = Metric::gauge_of(
+    "plimsoll_backend_beside_peers_ratio",
+    &["backend", "of"],
+    "How many times as long as in the median of its peers something takes (ttft, itl), beside what was predicted of each.",
+);
 /// Probes.
 pub const PROBES: Metric = Metric::counter_of(
     "plimsoll_probes_total",
@@ -361,7 +405,15 @@ pub const PROBES: Metric = Metric::counter_of(
 pub const POLLS: Metric = Metric::counter_of(
     "plimsoll_polls_total",
     &["backend", "outcome"],
-    "Times that a backend was asked how loaded it is, by outcome (ok, unknown, none, failed).",
+    "Times that a backend was asked how loaded it is, by outcome (ok, unknown, none, failed), or was not, since its answers \
+     had said it (spared).",
+);
+/// What backends said of their load along with answers.
+pub const LOAD_REPORTS: Metric = Metric::counter_of(
+    "plimsoll_load_reports_total",
+    &["backend", "outcome"],
+    "Reports of load that came along with answers of a backend (ORCA), by outcome: ok, unknown (nothing in it is known) or \
+     malformed.",
 );
 /// What backends told of their caches.
 pub const KV_EVENTS: Metric = Metric::counter_of(
@@ -500,21 +552,29 @@ pub const ALL: &[Metric] = &[
     BATCH_PADDING,
     BATCH_WAIT,
     BATCHES_UNDONE,
+    PARTS,
     PREFIX_TOKENS,
+    PREFIX_REFUSED,
     PREFIX_PICKS,
     SPILLOVERS,
     PICK_REGRET,
     TTFT_PREDICTION,
     BACKEND_HEALTHY,
     BACKEND_WORTH,
+    COMMITMENT_USED,
+    COMMITMENT_LEFT,
+    COMMITMENT_END,
     DOMAIN_IN_FLIGHT,
     DOMAIN_IN_SERVICE,
     DOMAIN_EJECTIONS,
     PEER_POLLS,
     PEER_PROMPTS,
     EJECTIONS,
+    SLOW_EJECTIONS,
+    BACKEND_BESIDE_PEERS,
     PROBES,
     POLLS,
+    LOAD_REPORTS,
     KV_EVENTS,
     BACKEND_REPORT_AGE,
     UPSTREAM_CONNECTIONS,

@@ -25,8 +25,12 @@ pub struct BackendSpec {
     pub round_trip: Option<Duration>,
     /// What using it costs.
     pub prices: Prices,
+    /// The name of the commitment that pays for it, as long as something of that is left.
+    pub commitment: Option<String>,
     /// Requests that it may work on at a time.
     pub max_in_flight: u32,
+    /// How much it is wanted beside others, up to 1; `None` as much as any.
+    pub weight: Option<f32>,
     /// Whether requests must not be joined on their way to it.
     pub alone: bool,
     /// What tells this backend from another of the same name: its address and how to talk to it. Two specs that

@@ -172,11 +172,19 @@ pub struct Tenant {
     pub most_urgent: Priority,
     /// Where its requests may be served: labels of which one must hold; none means everywhere.
     pub residency: Vec<String>,
+    /// What keeps its prompts apart from equal ones of others in caches; empty where they are shared.
+    pub salt: Text,
 }
 
 impl Default for Tenant {
     fn default() -> Self {
-        Self { name: String::new(), weight: 1, most_urgent: Priority::High, residency: Vec::new() }
+        Self {
+            name: String::new(),
+            weight: 1,
+            most_urgent: Priority::High,
+            residency: Vec::new(),
+            salt: Text::default(),
+        }
     }
 }
 
@@ -194,7 +202,7 @@ pub struct Splice {
     /// Where in the body as received; empty where the text is only put in.
     pub at: Range<usize>,
     /// What comes there.
-    pub text: &'static str,
+    pub text: Text,
 }
 
 /// What the way through the house needs to know of a request, read from it without building the document.
@@ -214,6 +222,8 @@ pub struct Envelope {
     pub stream: bool,
     /// How to ask the backend for usage figures in a stream whose caller did not ask; its chunk is taken out again.
     pub ask_usage: Option<Splice>,
+    /// How to keep its prompt apart from equal ones of other tenants in the cache of a backend that can (`cache_salt`).
+    pub cache_salt: Option<Splice>,
     /// Prompt tokens, estimated from the length of the prompt's text.
     pub prompt_tokens: u32,
     /// What the prompt begins with; none where nobody asks for them.

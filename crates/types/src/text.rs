@@ -34,6 +34,12 @@ impl Text {
     }
 }
 
+impl From<Text> for Bytes {
+    fn from(text: Text) -> Self {
+        text.0
+    }
+}
+
 impl From<String> for Text {
     fn from(text: String) -> Self {
         Self(Bytes::from(text))

@@ -389,3 +389,33 @@ fn without_a_line_nobody_waits_and_nobody_is_refused() {
     let outcomes = run(&format!("{TOO_MANY}variants: [{{name: at once, line: false}}]"));
     assert_eq!((served(&outcomes[0], "busy").0, served(&outcomes[0], "quiet").0), (1.0, 1.0));
 }
+
+#[test]
+fn a_backend_that_crawls_is_taken_out_until_it_is_well_and_a_policy_that_sees_nothing_gains_most() {
+    let outcomes = run("
+trace:
+  synthetic: plain
+  arrivals: {process: poisson, rate: 40}
+  for_s: 120
+reality: {speed_sigma: 0}
+backends:
+  - {name: well, count: 3}
+  - {name: sick, count: 1}
+faults:
+  - {what: slow, at: sick, factor: 10, after_s: 20, for_s: 50}
+variants:
+  - {name: taken_out}
+  - {name: left, eject_slow: false}
+policies: [round_robin]
+");
+    let late = |outcome: &Outcome| {
+        let slow = outcome.records.iter().filter(|record| record.backend == Some(3));
+        slow.filter(|record| record.due.as_secs_f64() > 90.0).count()
+    };
+    let [taken_out, left] = &outcomes[..] else { panic!("{} outcomes", outcomes.len()) };
+    let ttft = |outcome: &Outcome| outcome.report.total.ttft;
+    let (out, left_in) = (ttft(taken_out), ttft(left));
+    assert!(out.mean < left_in.mean / 3.0 && out.p90 < left_in.p90 / 10.0, "{out:?} {left_in:?}");
+    let back = late(taken_out) as f64 / late(left) as f64;
+    assert!(back > 0.8, "it gets its share again once it is well: {back}");
+}

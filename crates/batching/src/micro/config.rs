@@ -17,6 +17,8 @@ pub struct Config {
     pub max_wait: Duration,
     /// Whether requests of different tenants may go in one call.
     pub mix_tenants: bool,
+    /// Whether a request that is larger than a call goes in parts.
+    pub split: bool,
 }
 
 impl Default for Config {
@@ -27,6 +29,7 @@ impl Default for Config {
             max_tokens: 16_384,
             max_wait: Duration::from_millis(5),
             mix_tenants: false,
+            split: true,
         }
     }
 }
@@ -44,14 +47,15 @@ impl Section for Config {
     fn keys(&mut self, keys: &mut dyn Keys) {
         let key = Key::new(
             "enabled",
-            "Whether embeddings of different callers are sent to a backend in one call. Their vectors are the same; the \
-             tokens of the call are divided among them by the length of their texts, so that `usage` of one is not exact.",
+            "Whether embeddings, rerank, score and short completions of different callers are sent to a backend in one call. \
+             Their results are the same; prompt tokens of the call are divided among them by the length of their texts, so \
+             that `usage` of one is not exact there. Tokens written are.",
         );
         keys.flag(key, &mut self.enabled);
         keys.number(Key::new("max_items", "Texts of one call."), 2..=4_096, &mut self.max_items);
         let key = Key::new(
             "max_tokens",
-            "Tokens of one call, where each text counts as long as the longest. A request that is larger goes alone.",
+            "Tokens of one call, where each text counts as long as the longest. A request that is larger goes alone, or in parts.",
         );
         keys.number(key, 16..=1_048_576, &mut self.max_tokens);
         let key = Key::new(
@@ -62,5 +66,11 @@ impl Section for Config {
         keys.millis(key, 0..=1_000, &mut self.max_wait);
         let key = Key::new("mix_tenants", "Whether texts of different tenants may go in one call.");
         keys.flag(key, &mut self.mix_tenants);
+        let key = Key::new(
+            "split",
+            "Whether embeddings, rerank and score of one request with more than `max_items` or `max_tokens` go in parts, to \
+             several backends at the same time, where its model has several. One that goes as a whole goes to one.",
+        );
+        keys.flag(key, &mut self.split);
     }
 }

@@ -274,3 +274,55 @@ proptest! {
         prop_assert!(driver.micro.is_idle());
     }
 }
+
+/// Callers who ask again as soon as they have their answer, before an engine that computes one call after the other, each
+/// in so many microseconds for so many texts. Gives the sizes of the last calls.
+fn sizes(callers: u32, micros: impl Fn(u64) -> u64) -> Vec<u32> {
+    let mut micro = Micro::new(&Config { max_items: 64, max_tokens: 1 << 20, ..Config::default() });
+    let (mut now, mut free, mut sizes) = (at(0), at(0), Vec::new());
+    let mut under_way: Vec<(Instant, Flight)> = Vec::new();
+    let mut ask = |micro: &mut Micro<u32>, now: Instant, free: &mut Instant, under_way: &mut Vec<_>| {
+        let takes = |fill: u32| Duration::from_micros(micros(u64::from(fill)));
+        if let Some(flight) = micro.passes(of(20), now) {
+            *free = (*free).max(now) + takes(1);
+            under_way.push((*free, flight));
+        } else {
+            micro.push(0, of(20), (now, Instant::NEVER)).unwrap();
+        }
+        while let Some((_, flight, _)) = leaves(micro, now) {
+            sizes.push(flight.fill.items);
+            *free = (*free).max(now) + takes(flight.fill.items);
+            under_way.push((*free, flight));
+        }
+    };
+    (0..callers).for_each(|_| ask(&mut micro, now, &mut free, &mut under_way));
+    for _ in 0..3_000 {
+        let (back, flight) = under_way.remove(0);
+        now = back;
+        micro.over(flight, Some(now));
+        for _ in 0..flight.fill.items {
+            now += Duration::from_micros(5);
+            ask(&mut micro, now, &mut free, &mut under_way);
+        }
+        if under_way.is_empty() {
+            // All have asked: who waits to see whether more come has seen it.
+            now += ms(10);
+            let (_, flight, _) = leaves(&mut micro, now).unwrap();
+            free = now + Duration::from_micros(micros(u64::from(flight.fill.items)));
+            under_way.push((free, flight));
+        }
+    }
+    sizes.split_off(sizes.len() - 480)
+}
+
+#[test]
+fn calls_are_as_large_as_is_cheap_for_the_engine() {
+    let mean = |sizes: &[u32]| f64::from(sizes.iter().sum::<u32>()) / sizes.len() as f64;
+    // A hundred microseconds for a text and ten for each pair: 8 and 16 are about as cheap.
+    let pairs = sizes(128, |texts| 1_000 + 100 * texts + 10 * texts * texts);
+    let usual = pairs.iter().filter(|size| (8..=16).contains(*size)).count();
+    assert!(usual * 10 > pairs.len() * 7, "{pairs:?}");
+    assert!((6.0..20.0).contains(&mean(&pairs)), "{}", mean(&pairs));
+    let by_text = sizes(128, |texts| 3_000 + 100 * texts);
+    assert!(mean(&by_text) > 50.0, "{by_text:?}");
+}

@@ -22,14 +22,16 @@ use super::sizes::Sizes;
 /// A request whose deadline leaves it less than this to begin goes before shorter ones.
 const URGENT: Duration = Duration::from_secs(1);
 
-/// The requests of one tenant in one band.
+/// The requests of one tenant in one band that may go to the same backends.
 #[derive(Debug)]
 pub(super) struct Flow {
-    pub(super) band: usize,
-    pub(super) tenant: u64,
+    pub(super) of: Owner,
     pub(super) weight: u32,
-    /// Tokens served so far for a weight of one: the virtual token counter.
+    /// Tokens of its tenant in its band that were served so far, for a weight of one: the virtual token counter, which all
+    /// flows of the tenant there have in common.
     pub(super) counter: u64,
+    /// Those of them that were its own, by which its tenant's share is divided.
+    pub(super) own: u64,
     pub(super) sizes: Sizes,
     shorts: Heap,
     /// By the last moment at which they can begin.
@@ -45,13 +47,21 @@ pub(super) struct Flow {
     left: u64,
 }
 
+/// Whose a flow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Owner {
+    pub(super) band: usize,
+    pub(super) reach: usize,
+    pub(super) tenant: u64,
+}
+
 impl Flow {
-    pub(super) fn new((band, tenant): (usize, u64)) -> Self {
+    pub(super) fn new(of: Owner) -> Self {
         Self {
-            band,
-            tenant,
+            of,
             weight: 1,
             counter: 0,
+            own: 0,
             sizes: Sizes::default(),
             shorts: Heap::default(),
             urgent: Heap::default(),
@@ -65,8 +75,8 @@ impl Flow {
     }
 
     /// It becomes another's, and keeps its memory.
-    pub(super) fn reuse(&mut self, (band, tenant): (usize, u64)) {
-        (self.band, self.tenant, self.counter) = (band, tenant, 0);
+    pub(super) fn reuse(&mut self, of: Owner) {
+        (self.of, self.counter, self.own) = (of, 0, 0);
     }
 
     /// Whether nobody waits here.

@@ -94,6 +94,11 @@ impl Nodes {
         Ticket { number, turn: self[number].turn }
     }
 
+    /// How many have come since this one did.
+    pub(super) fn since(&self, number: u32) -> u32 {
+        self.turns.wrapping_sub(self[number].turn)
+    }
+
     /// Whether whoever got this ticket still waits.
     pub(super) fn holds(&self, ticket: Ticket) -> bool {
         let node = self.nodes.get(ticket.number());

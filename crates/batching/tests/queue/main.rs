@@ -9,7 +9,15 @@ use plimsoll_batching::queue::{Entry, Full, Limits, Order, Queue, Ticket};
 use plimsoll_types::{Instant, Priority};
 
 pub(crate) fn entry(tenant: u64, tokens: u32) -> Entry {
-    Entry { tenant, weight: 1, priority: Priority::Normal, tokens, bytes: 1, latest: Instant::NEVER }
+    Entry {
+        tenant,
+        weight: 1,
+        priority: Priority::Normal,
+        reach: 0,
+        tokens,
+        bytes: 1,
+        latest: Instant::NEVER,
+    }
 }
 
 pub(crate) fn at(millis: u64) -> Instant {
@@ -104,6 +112,63 @@ fn a_tenant_with_twice_the_weight_gets_twice_as_much() {
     let served = order(&mut queue, at(1));
     let of_the_first = served[..300].iter().filter(|ticket| tickets.contains(&(1, **ticket))).count();
     assert!((99..=101).contains(&of_the_first), "{of_the_first}");
+}
+
+fn reaching(reach: u8, tenant: u64, tokens: u32) -> Entry {
+    Entry { reach, ..entry(tenant, tokens) }
+}
+
+#[test]
+fn those_who_may_not_go_where_there_is_room_are_passed_over_and_keep_their_turn() {
+    let mut queue = Queue::default();
+    let first = enter(&mut queue, reaching(0, 1, 10));
+    let second = enter(&mut queue, reaching(1, 1, 20));
+    let urgent = enter(&mut queue, Entry { priority: Priority::High, ..reaching(2, 1, 30) });
+    assert_eq!(queue.first(at(1)), Some(urgent));
+    assert_eq!(queue.first_of(0b011, at(1)), Some(first));
+    assert_eq!(queue.first_of(0b010, at(1)), Some(second));
+    assert_eq!(queue.first_of(0b1000, at(1)), None);
+    queue.serve(second, at(1));
+    assert_eq!(order(&mut queue, at(1)), [urgent, first]);
+}
+
+#[test]
+fn what_a_tenant_gets_in_one_place_counts_in_another() {
+    let mut queue = Queue::default();
+    let own = [(0, 100), (1, 200), (0, 100), (1, 100)];
+    let own = own.map(|(reach, tokens)| enter(&mut queue, reaching(reach, 1, tokens)));
+    let other = [100, 100].map(|tokens| enter(&mut queue, reaching(0, 2, tokens)));
+    queue.serve(own[1], at(1));
+    let expected = [other[0], other[1], own[0], own[2], own[3]];
+    assert_eq!(order(&mut queue, at(1)), expected, "the other tenant, and then where it got less itself");
+}
+
+#[test]
+fn in_the_order_of_arrival_it_matters_not_where_they_may_go() {
+    let mut queue = Queue::new(Limits { order: Order::Arrival, ..Limits::default() });
+    let tickets: Vec<Ticket> =
+        [2, 0, 1, 0, 2, 1].map(|reach| enter(&mut queue, reaching(reach, u64::from(reach), 10))).into();
+    assert_eq!(order(&mut queue, at(1)), tickets);
+}
+
+#[test]
+fn who_had_everything_while_nobody_else_wanted_it_owes_nothing_for_it() {
+    let mut queue = Queue::default();
+    for turn in 0..1_000 {
+        enter(&mut queue, entry(1, 1_000));
+        let first = queue.first(at(turn)).unwrap();
+        queue.serve(first, at(turn));
+    }
+    let normal = enter(&mut queue, entry(1, 100));
+    let mut passed = 0;
+    while let Some(first) = {
+        enter(&mut queue, Entry { priority: Priority::High, ..entry(2, 1_000) });
+        queue.first(at(1_000)).filter(|first| *first != normal)
+    } {
+        queue.serve(first, at(1_000));
+        passed += 1;
+    }
+    assert_eq!(passed, 20, "a twentieth of what goes before it, from the first on");
 }
 
 #[test]

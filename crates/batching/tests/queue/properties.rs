@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use plimsoll_batching::queue::{Entry, Limits, Queue, Ticket};
+use plimsoll_batching::queue::{Entry, Limits, Queue, Reaches, Ticket};
 use plimsoll_types::{Instant, Priority};
 use proptest::prelude::*;
 
@@ -10,16 +10,34 @@ use super::{at, entry};
 /// What happens next to a queue.
 #[derive(Debug, Clone)]
 enum Turn {
-    Enter { tenant: u64, priority: usize, tokens: u32, deadline: Option<u64> },
-    Serve,
+    Enter {
+        tenant: u64,
+        priority: usize,
+        reach: u8,
+        tokens: u32,
+        deadline: Option<u64>,
+    },
+    /// The first one of some reaches is served.
+    Serve(Reaches),
     Cancel(usize),
-    Settle { tenant: u64, priority: usize, tokens: u32 },
+    Settle {
+        tenant: u64,
+        priority: usize,
+        tokens: u32,
+    },
     Pass(u64),
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let enter = (0..5_u64, 0..3_usize, 1..5_000_u32, proptest::option::of(0..6_000_u64))
-        .prop_map(|(tenant, priority, tokens, deadline)| Turn::Enter { tenant, priority, tokens, deadline });
+    let enter = (0..5_u64, 0..3_usize, 0..4_u8, 1..5_000_u32, proptest::option::of(0..6_000_u64)).prop_map(
+        |(tenant, priority, reach, tokens, deadline)| Turn::Enter {
+            tenant,
+            priority,
+            reach,
+            tokens,
+            deadline,
+        },
+    );
     let settle = (0..5_u64, 0..3_usize, 0..5_000_u32).prop_map(|(tenant, priority, tokens)| Turn::Settle {
         tenant,
         priority,
@@ -27,7 +45,8 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     });
     let turn = prop_oneof![
         5 => enter,
-        3 => Just(Turn::Serve),
+        2 => Just(Turn::Serve(Reaches::MAX)),
+        2 => (0..16_u16).prop_map(Turn::Serve),
         1 => any::<usize>().prop_map(Turn::Cancel),
         1 => settle,
         2 => (0..900_u64).prop_map(Turn::Pass),
@@ -80,21 +99,24 @@ proptest! {
         let mut now = at(0);
         for turn in turns {
             match turn {
-                Turn::Enter { tenant, priority, tokens, deadline } => {
+                Turn::Enter { tenant, priority, reach, tokens, deadline } => {
                     let latest = deadline.map_or(Instant::NEVER, |after| now + Duration::from_millis(after));
                     let priority = Priority::ALL[priority];
-                    let entry = Entry { priority, latest, bytes: u64::from(tokens), ..entry(tenant, tokens) };
+                    let bytes = u64::from(tokens);
+                    let entry = Entry { priority, reach, latest, bytes, ..entry(tenant, tokens) };
                     let ticket = queue.enter(&entry, now).unwrap();
                     prop_assert!(waiting.iter().all(|(other, _)| other.number() != ticket.number()));
                     waiting.push((ticket, entry));
                 }
-                Turn::Serve => {
-                    let first = queue.first(now);
-                    prop_assert_eq!(first.is_some(), !waiting.is_empty());
+                Turn::Serve(reaches) => {
+                    let first = queue.first_of(reaches, now);
+                    let may = |entry: &Entry| reaches & 1 << entry.reach != 0;
+                    prop_assert_eq!(first.is_some(), waiting.iter().any(|(_, entry)| may(entry)));
                     if let Some(first) = first {
                         let place = waiting.iter().position(|(ticket, _)| *ticket == first);
                         prop_assert!(place.is_some(), "{:?} does not wait", first);
-                        waiting.swap_remove(place.unwrap());
+                        let (_, entry) = waiting.swap_remove(place.unwrap());
+                        prop_assert!(may(&entry), "{:?} is not of {:b}", entry, reaches);
                         prop_assert!(queue.serve(first, now).is_some());
                         prop_assert!(queue.serve(first, now).is_none());
                     }
@@ -111,6 +133,8 @@ proptest! {
                 Turn::Pass(millis) => now += Duration::from_millis(millis),
             }
             prop_assert_eq!(queue.len(), waiting.len());
+            let reaches = waiting.iter().fold(0, |reaches, (_, entry)| reaches | 1 << entry.reach);
+            prop_assert_eq!(queue.waiting(), reaches);
             prop_assert_eq!(queue.bytes(), waiting.iter().map(|(_, entry)| entry.bytes).sum::<u64>());
         }
         for _ in 0..waiting.len() {
@@ -150,20 +174,21 @@ proptest! {
         }
     }
 
-    /// VTC's bound: what two tenants got while both wait differs by two requests at the most.
+    /// VTC's bound: what two tenants got while both wait differs by two requests at the most, wherever they may go.
     #[test]
     fn a_tenant_that_sends_ten_times_more_gets_no_more(
         sizes in proptest::collection::vec((1..2_000_u32, 1..2_000_u32), 50..150),
         served in 1..100_usize,
+        reaches in 1..4_u8,
     ) {
         let mut queue = Queue::new(Limits { aging: Duration::from_secs(1_000), ..Limits::default() });
         let mut whose = HashMap::new();
-        let mut add = |queue: &mut Queue, tenant: u64, tokens: u32| {
-            whose.insert(queue.enter(&entry(tenant, tokens), at(0)).unwrap().number(), (tenant, tokens));
+        let mut add = |queue: &mut Queue, entry: Entry| {
+            whose.insert(queue.enter(&entry, at(0)).unwrap().number(), (entry.tenant, entry.tokens));
         };
         for (heavy, light) in &sizes {
-            (0..10).for_each(|_| add(&mut queue, 1, *heavy));
-            add(&mut queue, 2, *light);
+            (0..10).for_each(|turn| add(&mut queue, Entry { reach: turn % reaches, ..entry(1, *heavy) }));
+            add(&mut queue, entry(2, *light));
         }
         let (mut left, mut got) = (sizes.len(), [0_i64; 2]);
         for _ in 0..served {

@@ -1,15 +1,11 @@
 //! One answer into several.
-//!
-//! Whatever a backend says, nobody gets what is another's: the answer must have each index once and no more, or there
-//! is none for anybody.
 
-use std::ops::Range;
-
-use bytes::{BufMut, Bytes, BytesMut};
-use plimsoll_types::Usage;
+use bytes::Bytes;
+use plimsoll_types::{Kind, Request, Usage};
 
 use super::Joinable;
-use crate::json::{JsonError, Next, Scanner};
+use super::found::{Change, Copy, Counts, Found, Item};
+use crate::json::JsonError;
 
 /// What one caller gets of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,190 +16,153 @@ pub struct Share {
     pub usage: Option<Usage>,
 }
 
-/// Where an item of the list stands, and in it the number of its index.
-#[derive(Debug, Clone)]
-struct Item {
-    at: Range<usize>,
-    index: Range<usize>,
-}
-
-/// Where in the answer what is needed stands.
-#[derive(Debug, Default)]
-struct Found {
-    /// The array `data`, brackets included.
-    data: Option<Range<usize>>,
-    /// By index.
-    items: Vec<Option<Item>>,
-    prompt: Option<(Range<usize>, u64)>,
-    total: Option<Range<usize>>,
-}
-
 /// Cuts `answer` into what each of `parts` asked for, in their order.
 ///
 /// # Errors
 ///
-/// Where it is not one answer to all of them.
-pub fn split(answer: &Bytes, parts: &[&Joinable]) -> Result<Vec<Share>, JsonError> {
-    std::str::from_utf8(answer).map_err(|error| JsonError { at: error.valid_up_to(), what: "not UTF-8" })?;
-    let count: usize = parts.iter().map(|part| part.items as usize).sum();
-    let mut found = Found { items: vec![None; count], ..Found::default() };
-    let mut scanner = Scanner::new(answer);
-    found.document(&mut scanner)?;
-    scanner.finish()?;
-    let missing = |what| JsonError { at: answer.len(), what };
-    let data = found.data.clone().ok_or(missing("there is no list of results"))?;
-    if found.items.iter().any(Option::is_none) {
-        return Err(missing("there are fewer results than texts"));
-    }
-    let weight: u64 = parts.iter().map(|part| u64::from(part.tokens)).sum();
+/// Where it is not one answer to all of them, or nobody can tell what of it each has to pay.
+pub fn split(answer: &Bytes, parts: &[(&Request, &Joinable)]) -> Result<Vec<Share>, JsonError> {
+    let wrong = |what| JsonError { at: answer.len(), what };
+    let Some(((first, read), all)) = parts.first().zip(Some(parts)) else { return Ok(Vec::new()) };
+    let count = all.iter().map(|(_, part)| part.items as usize).sum();
+    let found = Found::read(read.kind, answer, count)?;
+    let bill = Bill::of(&found, all).map_err(wrong)?;
     let (mut from, mut before) = (0, 0);
-    let shares = parts.iter().map(|part| {
-        let items = &found.items[from..from + part.items as usize];
-        from += part.items as usize;
+    let mut shares = Vec::with_capacity(all.len());
+    for (number, (request, part)) in all.iter().enumerate() {
+        let mine = from..from + part.items as usize;
+        let items: Vec<(&Bytes, &Item, usize)> = found
+            .mine(read.kind, &mine, part.top)
+            .map_err(wrong)?
+            .into_iter()
+            .map(|item| (answer, item, item.index - mine.start))
+            .collect();
         let after = before + u64::from(part.tokens);
-        // Rounded at the borders between callers, so that the shares add up to what the engine counted.
-        let prompt = found.prompt.as_ref().map(|(_, all)| {
-            let up_to = |part: u64| (u128::from(*all) * u128::from(part) / u128::from(weight.max(1))) as u64;
-            up_to(after) - up_to(before)
+        let share = bill.share((before, after), &found.by_index[mine.clone()]);
+        (from, before) = (mine.end, after);
+        let id = found.id.clone().map(|at| {
+            let id = own_id((&String::from_utf8_lossy(&answer[at.clone()]), first), (request, number));
+            (at, id)
         });
-        before = after;
-        let usage = prompt
-            .map(|prompt| Usage { prompt: u32::try_from(prompt).unwrap_or(u32::MAX), ..Usage::default() });
-        Share { body: found.share(answer, (&data, items), prompt), usage }
-    });
-    Ok(shares.collect())
+        let mut changes = vec![(found.list.clone(), Change::Items(&items))];
+        changes.extend(id.iter().map(|(at, id)| (at.clone(), Change::Id(id))));
+        let figures = found.usage.iter().zip(&share.figures);
+        changes.extend(figures.map(|(figure, value)| (figure.at.clone(), Change::Number(*value))));
+        shares.push(Share { body: Copy::with(answer, &mut changes), usage: share.usage });
+    }
+    Ok(shares)
 }
 
 impl Found {
-    fn document(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        let mut first = true;
-        scanner.enter_object()?;
-        while let Some(key) = scanner.next_key(&mut first)? {
-            if scanner.says(&key, "data") {
-                if self.data.is_some() {
-                    return Err(scanner.error("there are two lists of results"));
-                }
-                self.list(scanner)?;
-            } else if scanner.says(&key, "usage") && scanner.kind()? == Next::Object {
-                self.usage(scanner)?;
-            } else {
-                scanner.pass()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn list(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        let from = scanner.position();
-        let mut first = true;
-        scanner.enter_array()?;
-        while scanner.next_item(&mut first)? {
-            let (item, index) = item(scanner)?;
-            let place = index.and_then(|index| self.items.get_mut(usize::try_from(index).ok()?));
-            match place {
-                Some(place) if place.is_none() => *place = Some(item),
-                _ => return Err(scanner.error("a result has no index of its own")),
-            }
-        }
-        self.data = Some(from..scanner.position());
-        Ok(())
-    }
-
-    fn usage(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
-        let mut first = true;
-        scanner.enter_object()?;
-        while let Some(key) = scanner.next_key(&mut first)? {
-            let (prompt, total) = (scanner.says(&key, "prompt_tokens"), scanner.says(&key, "total_tokens"));
-            if (!prompt && !total) || scanner.kind()? != Next::Number {
-                scanner.pass()?;
-                continue;
-            }
-            let from = scanner.position();
-            let number = scanner.whole()?;
-            let at = from..scanner.position();
-            if prompt {
-                self.prompt = number.map(|number| (at, number));
-            } else {
-                self.total = Some(at);
-            }
-        }
-        Ok(())
-    }
-
-    /// The answer with these of its items, counted from 0, and these tokens.
-    fn share(
+    /// The results whose indices are in `mine`, in the order in which an engine gives them.
+    fn mine(
         &self,
-        answer: &Bytes,
-        (data, items): (&Range<usize>, &[Option<Item>]),
-        prompt: Option<u64>,
-    ) -> Bytes {
-        let items = items.iter().flatten();
-        let size: usize = items.clone().map(|item| item.at.len() + 8).sum();
-        let mut body = BytesMut::with_capacity(answer.len() - data.len() + size + 32);
-        let mut copy = Copy { answer, body: &mut body, from: 0 };
-        let mut changes: Vec<(Range<usize>, Option<u64>)> = vec![(data.clone(), None)];
-        if let (Some(tokens), Some((at, _))) = (prompt, &self.prompt) {
-            changes.push((at.clone(), Some(tokens)));
-            changes.extend(self.total.clone().map(|at| (at, Some(tokens))));
+        kind: Kind,
+        mine: &std::ops::Range<usize>,
+        top: Option<u32>,
+    ) -> Result<Vec<&Item>, &'static str> {
+        if kind != Kind::Rerank {
+            return Ok(self.by_index[mine.clone()].iter().map(|at| &self.items[*at]).collect());
         }
-        changes.sort_unstable_by_key(|(at, _)| at.start);
-        for (at, number) in changes {
-            copy.up_to(&at);
-            match number {
-                Some(number) => copy.number(number),
-                None => {
-                    let mut between = b'[';
-                    for (place, Item { at, index }) in items.clone().enumerate() {
-                        copy.body.put_u8(between);
-                        copy.body.put_slice(&answer[at.start..index.start]);
-                        copy.number(place as u64);
-                        copy.body.put_slice(&answer[index.end..at.end]);
-                        between = b',';
-                    }
-                    copy.body.put_u8(b']');
-                }
+        let mut items: Vec<&Item> = self.items.iter().filter(|item| mine.contains(&item.index)).collect();
+        if let Some(top) = top.map(|top| top as usize).filter(|top| *top < items.len()) {
+            if !items.is_sorted_by(|a, b| a.score.is_some() && a.score >= b.score) {
+                return Err("results of which the best are wanted are not sorted");
             }
+            items.truncate(top);
         }
-        copy.up_to(&(answer.len()..answer.len()));
-        body.freeze()
+        Ok(items)
     }
 }
 
-/// An item of the list and its index.
-fn item(scanner: &mut Scanner<'_>) -> Result<(Item, Option<u64>), JsonError> {
-    scanner.kind()?;
-    let from = scanner.position();
-    let (mut first, mut index) = (true, None);
-    scanner.enter_object()?;
-    while let Some(key) = scanner.next_key(&mut first)? {
-        if !scanner.says(&key, "index") || scanner.kind()? != Next::Number {
-            scanner.pass()?;
-            continue;
-        }
-        let at = scanner.position();
-        let number = scanner.whole()?;
-        if index.replace((at..scanner.position(), number)).is_some() {
-            return Err(scanner.error("a result has two indices"));
-        }
+/// The caller's own id in the place of the one of all, which may tell by whom the call was made.
+fn own_id((id, first): (&str, &Request), (request, number): (&Request, usize)) -> String {
+    let escaped = |request: &Request| {
+        let quoted = serde_json::to_string(&*request.envelope.id).unwrap_or_default();
+        quoted.trim_matches('"').to_owned()
+    };
+    let (theirs, own) = (escaped(first), escaped(request));
+    match number {
+        0 => id.to_owned(),
+        _ if id.contains(&theirs) => id.replacen(&theirs, &own, 1),
+        number => format!("{id}-{number}"),
     }
-    let (index, number) = index.ok_or_else(|| scanner.error("a result has no index"))?;
-    Ok((Item { at: from..scanner.position(), index }, number))
 }
 
-/// An answer being written again with changes.
-struct Copy<'a> {
-    answer: &'a [u8],
-    body: &'a mut BytesMut,
-    from: usize,
+/// What the engine counted, to be divided.
+struct Bill<'a> {
+    found: &'a Found,
+    /// Tokens of all texts, as they were estimated.
+    weight: u64,
+    /// Tokens written for each result, in the order of the answer.
+    written: Vec<u64>,
+    /// Whether the total is that of prompt and answer.
+    adds_up: bool,
 }
 
-impl Copy<'_> {
-    fn up_to(&mut self, at: &Range<usize>) {
-        self.body.put_slice(&self.answer[self.from..at.start]);
-        self.from = at.end;
+struct Divided {
+    /// In the order of those of the answer.
+    figures: Vec<u64>,
+    usage: Option<Usage>,
+}
+
+impl<'a> Bill<'a> {
+    /// What was written is known of each or nobody is billed: an estimate is good enough for texts, whose lengths are
+    /// known, and not for answers.
+    fn of(found: &'a Found, parts: &[(&Request, &Joinable)]) -> Result<Self, &'static str> {
+        let rest =
+            |counts| matches!(counts, Counts::Other) || (counts == Counts::Written && parts[0].1.answer == 0);
+        if found.usage.iter().any(|figure| figure.value.is_none_or(|value| rest(figure.counts) && value > 0))
+        {
+            return Err("it counts what cannot be divided among those who asked");
+        }
+        let all = found.figure(Counts::Written).unwrap_or(0);
+        let longest = u64::from(parts[0].1.answer);
+        let told: Option<Vec<u64>> = found.items.iter().map(|item| item.written).collect();
+        let each_is_longest = || vec![longest; found.items.len()];
+        let written = told
+            .filter(|told| told.iter().sum::<u64>() == all)
+            .or_else(|| Some(each_is_longest()).filter(|each| each.iter().sum::<u64>() == all))
+            .ok_or("nobody can tell how much of it was written for whom")?;
+        let sum = found.figure(Counts::Prompt).map(|prompt| prompt + all);
+        Ok(Self {
+            found,
+            weight: parts.iter().map(|(_, part)| u64::from(part.tokens)).sum(),
+            written,
+            adds_up: sum.is_some() && sum == found.figure(Counts::All),
+        })
     }
 
-    fn number(&mut self, number: u64) {
-        self.body.put_slice(itoa::Buffer::new().format(number).as_bytes());
+    /// The share of those texts that have so many tokens before them and up to their end, and these results.
+    fn share(&self, (before, after): (u64, u64), results: &[usize]) -> Divided {
+        // Rounded at the borders between callers, so that the shares add up to what the engine counted.
+        let of = |all: u64| {
+            let up_to =
+                |part: u64| (u128::from(all) * u128::from(part) / u128::from(self.weight.max(1))) as u64;
+            up_to(after) - up_to(before)
+        };
+        let found = self.found;
+        let prompt = found.figure(Counts::Prompt).map(of);
+        let written = results.iter().map(|at| self.written[*at]).sum();
+        let cached = found.figure(Counts::Cached).map_or(0, of);
+        let value = |counts, all| match counts {
+            Counts::Written => written,
+            Counts::All if self.adds_up => prompt.unwrap_or(0) + written,
+            Counts::Other => 0,
+            _ => of(all),
+        };
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        Divided {
+            figures: found
+                .usage
+                .iter()
+                .map(|figure| value(figure.counts, figure.value.unwrap_or(0)))
+                .collect(),
+            usage: prompt.map(|prompt| Usage {
+                prompt: number(prompt),
+                cached: number(cached),
+                completion: number(written),
+            }),
+        }
     }
 }

@@ -1,3 +1,6 @@
+mod cut;
+mod kinds;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +12,19 @@ use serde_json::{Value, json};
 
 use super::{Form, Joinable, Share, join, split};
 use crate::Call;
+use crate::json::JsonError;
 use crate::simulated::{EMBEDDING_MODEL, embedded};
 
 fn request(body: &str) -> Request {
+    request_of(Kind::Embedding, body)
+}
+
+pub(super) fn request_of(kind: Kind, body: &str) -> Request {
     let model_at = body.find("\"sim-embed\"").map_or(0..0, |at| at..at + 11);
     let envelope = Envelope {
         id: Text::from_static("test"),
         protocol: Protocol::Http,
-        kind: Kind::Embedding,
+        kind,
         model: Text::from_static(EMBEDDING_MODEL),
         model_at,
         stream: false,
@@ -28,6 +36,7 @@ fn request(body: &str) -> Request {
         residency: None,
         priority: plimsoll_types::Priority::Normal,
         explain: false,
+        cache_salt: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),
@@ -40,8 +49,20 @@ fn read(body: &str) -> Option<Joinable> {
     Joinable::read(Kind::Embedding, body.as_bytes())
 }
 
+/// What each of those who sent `bodies` gets of an answer to all of them.
+pub(super) fn shares(kind: Kind, bodies: &[&str], answer: &str) -> Result<Vec<Share>, JsonError> {
+    let mut requests: Vec<Request> = bodies.iter().map(|body| request_of(kind, body)).collect();
+    for (number, request) in requests.iter_mut().enumerate() {
+        request.envelope.id = Text::from(format!("caller-{number}"));
+    }
+    let read: Vec<Joinable> =
+        requests.iter().map(|one| Joinable::read(kind, &one.body).expect("it can be joined")).collect();
+    let parts: Vec<(&Request, &Joinable)> = requests.iter().zip(&read).collect();
+    split(&Bytes::copy_from_slice(answer.as_bytes()), &parts)
+}
+
 /// What the simulated engine says to each of `bodies`.
-fn ask(bodies: &[&Request]) -> Vec<(u16, Bytes)> {
+pub(super) fn ask(bodies: &[&Request]) -> Vec<(u16, Bytes)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
@@ -60,7 +81,7 @@ fn ask(bodies: &[&Request]) -> Vec<(u16, Bytes)> {
 }
 
 /// The text of an answer without its usage, and the tokens of that.
-fn apart(body: &[u8]) -> (String, u64) {
+pub(super) fn apart(body: &[u8]) -> (String, u64) {
     let text = std::str::from_utf8(body).unwrap();
     let at = text.find("\"usage\":").unwrap();
     let ends = at + text[at..].find('}').unwrap() + 1;
@@ -109,7 +130,7 @@ proptest! {
             let alone: Vec<&Request> = parts.iter().map(|(one, _)| *one).collect();
             let whole = ask(&[&joined]).remove(0);
             prop_assert_eq!(whole.0, 200);
-            let shares = split(&whole.1, &parts.iter().map(|(_, read)| *read).collect::<Vec<_>>()).unwrap();
+            let shares = split(&whole.1, &parts).unwrap();
             let (_, all) = apart(&whole.1);
             let mut sum = 0;
             for (share, (status, expected)) in shares.iter().zip(ask(&alone)) {
@@ -128,8 +149,8 @@ proptest! {
 
     #[test]
     fn no_answer_makes_it_panic_or_mixes_callers(answer in "[\\[\\]{}:,\"01 ]{0,40}|\\{\"data\":\\[(\\{\"index\":[0-3]\\},?){0,4}\\]\\}") {
-        let parts = [read(r#"{"input":"a"}"#).unwrap(), read(r#"{"input":["b","c"]}"#).unwrap()];
-        if let Ok(shares) = split(&Bytes::from(answer), &[&parts[0], &parts[1]]) {
+        let bodies = [r#"{"input":"a"}"#, r#"{"input":["b","c"]}"#];
+        if let Ok(shares) = shares(Kind::Embedding, &bodies, &answer) {
             let items = |share: &Share| serde_json::from_slice::<Value>(&share.body).unwrap()["data"].clone();
             prop_assert_eq!(items(&shares[0]), json!([{"index": 0}]));
             prop_assert_eq!(items(&shares[1]), json!([{"index": 0}, {"index": 1}]));
@@ -179,9 +200,8 @@ fn what_is_not_plainly_texts_is_not_joined() {
 
 #[test]
 fn results_in_any_order_go_to_whom_they_belong() {
-    let parts = [read(r#"{"input":["a","b"]}"#).unwrap(), read(r#"{"input":"c"}"#).unwrap()];
-    let answer = br#"{"id":1,"usage":{"total_tokens":7,"x":{},"prompt_tokens":7},"data":[ {"embedding":[3e-1],"index": 2} ,{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}],"z":null}"#;
-    let shares = split(&Bytes::from_static(answer), &[&parts[0], &parts[1]]).unwrap();
+    let answer = r#"{"id":1,"usage":{"total_tokens":7,"x":{},"prompt_tokens":7},"data":[ {"embedding":[3e-1],"index": 2} ,{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}],"z":null}"#;
+    let shares = shares(Kind::Embedding, &[r#"{"input":["a","b"]}"#, r#"{"input":"c"}"#], answer).unwrap();
     let first = br#"{"id":1,"usage":{"total_tokens":4,"x":{},"prompt_tokens":4},"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}],"z":null}"#;
     let second = br#"{"id":1,"usage":{"total_tokens":3,"x":{},"prompt_tokens":3},"data":[{"embedding":[3e-1],"index": 0}],"z":null}"#;
     assert_eq!(shares[0].body, first.as_slice());
@@ -190,7 +210,7 @@ fn results_in_any_order_go_to_whom_they_belong() {
 
 #[test]
 fn an_answer_that_is_not_one_for_each_is_one_for_nobody() {
-    let parts = [read(r#"{"input":"a"}"#).unwrap(), read(r#"{"input":"b"}"#).unwrap()];
+    let parts = [r#"{"input":"a"}"#, r#"{"input":"b"}"#];
     for (answer, why) in [
         (r#"{"data":[{"index":0}]}"#, "there are fewer results than texts"),
         (r#"{"data":[]}"#, "there are fewer results than texts"),
@@ -206,9 +226,10 @@ fn an_answer_that_is_not_one_for_each_is_one_for_nobody() {
         (r#"{"data":[{"index":0},{"index":1}]} x"#, "more text after the document"),
         ("<html>", "expected an object"),
     ] {
-        let error = split(&Bytes::from_static(answer.as_bytes()), &[&parts[0], &parts[1]]).unwrap_err();
+        let error = shares(Kind::Embedding, &parts, answer).unwrap_err();
         assert_eq!(error.what, why, "{answer}");
     }
     let torn = Bytes::from_static(b"{\"data\":[{\"index\":0,\"e\":\"\xff\"},{\"index\":1}]}");
-    assert_eq!(split(&torn, &[&parts[0], &parts[1]]).unwrap_err().what, "not UTF-8");
+    let (request, read) = (request(parts[0]), read(parts[0]).unwrap());
+    assert_eq!(split(&torn, &[(&request, &read); 2]).unwrap_err().what, "not UTF-8");
 }

@@ -9,7 +9,7 @@ use plimsoll_types::{Chunk, Head, Kind, Peeked, Text};
 use super::transfer::{CUT, Came, MALFORMED, Transfer, next};
 use super::{Code, Error, Frames, MAX_MESSAGE, Method, Outbox, Status};
 use crate::transcode::to_json;
-use crate::{Answer, Failure, event, http2};
+use crate::{Answer, Failure, event};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -38,8 +38,8 @@ struct Wire {
 }
 
 impl GrpcAnswer {
-    pub(super) fn new(exchange: http2::Exchange, method: &'static Method, strip_usage: bool) -> Self {
-        let wire = Wire { transfer: Transfer::new(exchange), method, strip_usage };
+    pub(super) fn new(transfer: Transfer, method: &'static Method, strip_usage: bool) -> Self {
+        let wire = Wire { transfer, method, strip_usage };
         Self { state: State::Waiting(wire), frames: Frames::new(MAX_MESSAGE), outbox: Outbox::default() }
     }
 

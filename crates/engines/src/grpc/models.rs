@@ -27,7 +27,11 @@ impl Grpc {
     ///
     /// Where it cannot be reached or what it says is not such a list.
     pub async fn models(&self) -> Result<Vec<String>, Failure> {
-        let mut answer = GrpcAnswer::new(self.send(MODELS, Fields::default(), &[], None), &LIST, false);
+        let mut answer = GrpcAnswer::new(
+            super::Transfer::new(self.send(MODELS, Fields::default(), &[], None)),
+            &LIST,
+            false,
+        );
         let head = poll_fn(|cx| answer.poll_head(cx)).await?;
         let no_list = Failure::Broken("the answer is not a list of models");
         let chunk = poll_fn(|cx| answer.poll_chunk(cx)).await.ok_or(no_list)??;

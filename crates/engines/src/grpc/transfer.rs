@@ -1,12 +1,14 @@
 //! What comes over the wire for one call: messages, and at the end how it went.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{Code, Frames, Status};
+use super::{Backend, Code, Frames, Status};
+use crate::orca::{self, Said};
 use crate::{Failure, http2};
 
 const TOO_LONG: Failure = Failure::Broken("a message of the answer is too long");
@@ -17,6 +19,8 @@ pub(super) const CUT: Failure = Failure::Broken("the answer ended inside a messa
 pub(super) struct Transfer {
     exchange: http2::Exchange,
     headed: bool,
+    /// The backend that answers, where it may say how loaded it is.
+    backend: Option<Arc<Backend>>,
 }
 
 /// What came.
@@ -27,7 +31,23 @@ pub(super) enum Came {
 
 impl Transfer {
     pub(super) fn new(exchange: http2::Exchange) -> Self {
-        Self { exchange, headed: false }
+        Self { exchange, headed: false, backend: None }
+    }
+
+    /// An answer that `backend` gives to a caller.
+    pub(super) fn of(backend: &Arc<Backend>, exchange: http2::Exchange) -> Self {
+        Self { backend: Some(Arc::clone(backend)), ..Self::new(exchange) }
+    }
+
+    /// Passes on what the backend says of its load, as a rule at the end of the call.
+    fn hear(&self, fields: &HeaderMap, over: bool) {
+        let Some(backend) = &self.backend else { return };
+        for (name, binary) in [(orca::FIELD, false), (orca::BINARY, true)] {
+            if let Some(value) = fields.get(name) {
+                // What is no text is seen to be no report.
+                backend.ear.hear(Said { value: value.to_str().unwrap_or_default(), binary, over });
+            }
+        }
     }
 
     /// Takes in what comes next.
@@ -39,7 +59,9 @@ impl Transfer {
         if !self.headed {
             let (parts, _) = ready!(self.exchange.poll_parts(cx))?;
             self.headed = true;
-            if let Some(status) = Status::read(&parts.headers) {
+            let ended = Status::read(&parts.headers);
+            self.hear(&parts.headers, ended.is_some());
+            if let Some(status) = ended {
                 return Poll::Ready(Ok(Came::End(status)));
             }
             if parts.status != 200 {
@@ -59,6 +81,7 @@ impl Transfer {
             }
             Err(frame) => {
                 let trailers = frame.into_trailers().unwrap_or_default();
+                self.hear(&trailers, true);
                 Status::read(&trailers).map(Came::End).ok_or(lost)
             }
         })

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use plimsoll_types::{Head, Text};
 
 use super::body::Body;
-use crate::Failure;
+use crate::{Failure, orca};
 
 /// Bytes that the head of an answer may have.
 const MAX_HEAD: usize = 64 << 10;
@@ -119,6 +119,12 @@ pub(crate) fn note(head: &mut Head, name: &str, value: &[u8]) {
             b"text/event-stream" => Text::from_static("text/event-stream"),
             _ => text().unwrap_or_default(),
         };
+    } else if let Some(name) =
+        [orca::FIELD, orca::BINARY].into_iter().find(|field| name.eq_ignore_ascii_case(field))
+    {
+        // Not for callers: who reads the head takes it out. What is too long or no text is seen to be no report.
+        let value = (value.len() <= orca::MOST_BYTES).then(text).flatten();
+        head.fields.push((name, value.unwrap_or_default()));
     } else if name.eq_ignore_ascii_case("retry-after") {
         head.retry_after = text().and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     } else if let Some(name) = PASSED.iter().find(|passed| name.eq_ignore_ascii_case(passed))

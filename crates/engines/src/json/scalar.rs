@@ -21,6 +21,15 @@ impl Scanner<'_> {
     }
 
     pub(super) fn string_here(&mut self, what: &'static str) -> Result<Str, JsonError> {
+        let str = self.string_to_its_end(what)?;
+        // Without a branch in it, this loop runs many bytes at a time.
+        if self.text[str.raw.clone()].iter().fold(false, |found, byte| found | (*byte < 0x20)) {
+            return Err(JsonError { at: str.raw.start, what: "a control character in a string" });
+        }
+        Ok(str)
+    }
+
+    pub(super) fn string_to_its_end(&mut self, what: &'static str) -> Result<Str, JsonError> {
         self.expect(b'"', what)?;
         let from = self.at;
         let mut escaped = false;
@@ -38,10 +47,6 @@ impl Scanner<'_> {
         }
         let raw = from..self.at;
         self.at += 1;
-        // Without a branch in it, this loop runs many bytes at a time.
-        if self.text[raw.clone()].iter().fold(false, |found, byte| found | (*byte < 0x20)) {
-            return Err(JsonError { at: raw.start, what: "a control character in a string" });
-        }
         Ok(Str { raw, escaped })
     }
 

@@ -1,10 +1,13 @@
 //! An answer of an OpenAI server: events of a stream, or a plain document. Hot path: no allocation, no lock, no await.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use plimsoll_types::{Chunk, Head, Kind, Peeked};
 
+use super::Backend;
+use crate::orca::{self, Said};
 use crate::sse::{Events, Malformed};
 use crate::{Answer, Failure, event, http1, http2};
 
@@ -57,11 +60,26 @@ pub(super) struct OpenAiAnswer {
     kind: Kind,
     strip_usage: bool,
     form: Form,
+    /// The backend that answers.
+    backend: Arc<Backend>,
 }
 
 impl OpenAiAnswer {
-    pub(super) fn new(wire: Wire, kind: Kind, strip_usage: bool) -> Self {
-        Self { wire, kind, strip_usage, form: Form::Unknown }
+    pub(super) fn new(backend: &Arc<Backend>, wire: Wire, (kind, strip_usage): (Kind, bool)) -> Self {
+        Self { wire, kind, strip_usage, form: Form::Unknown, backend: Arc::clone(backend) }
+    }
+
+    /// Takes what the backend says of its load out of `head`, which is for callers.
+    fn hear(&self, head: &mut Head) {
+        let over = !head.stream;
+        head.fields.retain(|(name, value)| {
+            let binary = *name == orca::BINARY;
+            let is_report = binary || *name == orca::FIELD;
+            if is_report {
+                self.backend.ear.hear(Said { value, binary, over });
+            }
+            !is_report
+        });
     }
 
     fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Failure>>> {
@@ -148,7 +166,8 @@ fn whole(bytes: Bytes) -> Chunk {
 
 impl Answer for OpenAiAnswer {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
-        let head = ready!(self.wire.poll_head(cx))?;
+        let mut head = ready!(self.wire.poll_head(cx))?;
+        self.hear(&mut head);
         self.form = if head.stream {
             Form::Stream(Events::new(self.kind, self.strip_usage))
         } else {

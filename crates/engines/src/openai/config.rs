@@ -8,10 +8,10 @@ use rustls_pki_types::ServerName;
 use rustls_pki_types::pem::PemObject;
 
 use super::Backend;
-use crate::Authorize;
 use crate::io::Endpoint;
 use crate::metrics::ConnectionMetrics;
-use crate::outgoing::Fields;
+use crate::outgoing::{Fields, Understands};
+use crate::{Authorize, orca};
 
 /// How to reach a backend with OpenAI's API.
 #[derive(Clone)]
@@ -34,6 +34,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options.include_usage`.
     pub ask_usage: bool,
+    /// Whether it understands `cache_salt`.
+    pub cache_salt: bool,
+    /// In which form it is asked to say its load along with answers.
+    pub ask_load: orca::Asked,
 }
 
 /// What is wrong with a [`Config`], and in which of its keys.
@@ -73,7 +77,9 @@ impl Backend {
             query: query.clone(),
             fixed: fixed(config)?,
             authorize: config.authorize.clone(),
-            ask_usage: config.ask_usage,
+            understands: Understands { ask_usage: config.ask_usage, cache_salt: config.cache_salt },
+            ask_load: config.ask_load,
+            ear: orca::Ear::default(),
         }))
     }
 }
@@ -183,6 +189,8 @@ mod tests {
             ca_file: None,
             connect_timeout: Duration::from_secs(1),
             ask_usage: true,
+            cache_salt: false,
+            ask_load: orca::Asked::None,
         }
     }
 

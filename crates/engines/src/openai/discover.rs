@@ -46,7 +46,7 @@ impl OpenAi {
             pieces: Pieces::new(),
             fresh: false,
         });
-        let mut answer = OpenAiAnswer::new(wire, Kind::Chat, false);
+        let mut answer = OpenAiAnswer::new(&self.backend, wire, (Kind::Chat, false));
         let head = poll_fn(|cx| answer.poll_head(cx)).await?;
         let (status, mut listing) =
             (head.status, Listing { status: head.status, models: None, body: Bytes::new() });

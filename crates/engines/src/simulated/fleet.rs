@@ -67,6 +67,8 @@ impl Member {
             // Half of them may wait inside, as they do in engines.
             max_in_flight: 2 * SEQUENCES,
             alone: false,
+            weight: None,
+            commitment: None,
         }
     }
 

@@ -75,6 +75,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         patience: None,
         forward: Vec::new(),
         explain: false,
+        cache_salt: None,
         received: Instant::ORIGIN,
     };
     Request { envelope, body: Bytes::from(body.to_string()) }
@@ -172,7 +173,7 @@ async fn a_chat_stream_is_written_byte_for_byte_as_openai_writes_it() {
 #[tokio::test(start_paused = true)]
 async fn usage_that_only_the_gateway_asked_for_is_told_but_not_written() {
     let mut request = request(Kind::Chat, &chat(&json!({"stream": true})));
-    request.envelope.ask_usage = Some(Splice { at: 0..0, text: "" });
+    request.envelope.ask_usage = Some(Splice { at: 0..0, text: Text::default() });
     let core = chatting();
     let whole = core.finish(core.start(&request)).await;
     assert!(!whole.bytes().contains("usage"));

@@ -196,6 +196,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         residency: None,
         priority: plimsoll_types::Priority::Normal,
         explain: false,
+        cache_salt: None,
         deadline: None,
         patience: None,
         forward: Vec::new(),

@@ -49,6 +49,11 @@ fn closing_brace(text: &str) -> Option<usize> {
 }
 
 impl<'t> Sample<'t> {
+    /// One without labels.
+    pub(super) fn plain(name: &'t str, value: f64) -> Self {
+        Self { name, labels: "", value }
+    }
+
     /// The value of a label as it is written, with its escapes.
     pub(super) fn label(&self, name: &str) -> Option<&'t str> {
         let mut rest = self.labels;

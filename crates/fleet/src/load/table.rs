@@ -69,3 +69,10 @@ pub(super) const ENGINES: &[Engine] = &[
         rest: NONE,
     },
 ];
+
+/// Names that reports on answers have in the place of those among metrics.
+pub(super) const SHORT: &[(&str, &str)] = &[
+    ("num_requests_waiting", "vllm:num_requests_waiting"),
+    ("num_requests_running", "vllm:num_requests_running"),
+    ("kv_cache_usage_perc", "vllm:kv_cache_usage_perc"),
+];

@@ -40,6 +40,17 @@ pub struct Health {
 }
 
 impl Finding {
+    /// In a word, as it is counted.
+    #[must_use]
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Refused => "refused",
+            Self::Failed(_) => "failed",
+            Self::Unconnected | Self::Silent => "silent",
+        }
+    }
+
     /// For the log.
     #[must_use]
     pub fn why(self) -> &'static str {

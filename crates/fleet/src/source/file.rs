@@ -38,6 +38,8 @@ pub struct File<M> {
     said: Option<Result<String, String>>,
     read: Read<M>,
     known: Vec<M>,
+    /// Whether what it said last could not stand.
+    refused: bool,
 }
 
 /// Understands a text that came from a file, or says all that is wrong with it.
@@ -47,13 +49,20 @@ impl<M: Clone + PartialEq> File<M> {
     /// Nothing is known of what `path` says yet; `read` understands it.
     pub fn new(path: &str, read: Read<M>, clock: &Arc<dyn Clock>) -> Self {
         let clock = Arc::clone(clock);
-        Self { path: path.into(), clock, said: None, read, known: Vec::new() }
+        Self { path: path.into(), clock, said: None, read, known: Vec::new(), refused: false }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What it was refused for may be otherwise by now: then it is read again, though it says the same.
+    pub fn reconsider(&mut self) {
+        if self.refused {
+            self.said = None;
+        }
     }
 
     /// The backends that it listed when it was last good.
@@ -91,6 +100,7 @@ impl<M: Clone + PartialEq> Source for File<M> {
             None => return Vec::new(),
             Some(Ok(now)) if !now.is_empty() || !had_some => {
                 catalog::RELOADS.counter(&["applied"]).increment(1);
+                self.refused = false;
                 let before = std::mem::replace(&mut self.known, now);
                 let gone = before.iter().filter(|member| !self.known.contains(member));
                 let new = self.known.iter().filter(|member| !before.contains(member));
@@ -100,6 +110,7 @@ impl<M: Clone + PartialEq> Source for File<M> {
             Some(Err(wrong)) => wrong,
         };
         catalog::RELOADS.counter(&["refused"]).increment(1);
+        self.refused = true;
         for problem in wrong {
             tracing::error!("{problem}");
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
-use plimsoll_routing::{Backend, Cost, RequestShape, Service, Tier};
+use plimsoll_routing::{Backend, Cost, Line, RequestShape, Service, Tier};
 use plimsoll_types::Instant;
 use serde_json::{Value, json};
 
@@ -29,10 +29,11 @@ pub(super) fn answer(house: &House, query: &str) -> Response<Full<Bytes>> {
         expected_output: pool.learned.expected_output(now),
         ..RequestShape::typical(now)
     };
+    let line = Line::of(&request, &conditions, &fleet.config);
     let mut ranked: Vec<((Tier, f32), Value)> = Vec::new();
     for backend in &pool.members {
         let cost = Cost::of(backend, &request, 0, &conditions);
-        let room = backend.has_room(&request, &fleet.config);
+        let room = line.has_room(backend);
         ranked.push(((cost.tier, cost.total()), costs(backend, &cost, room, now)));
     }
     ranked.sort_by(|(a, _), (b, _)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -54,6 +55,7 @@ fn costs(backend: &Backend, cost: &Cost, room: bool, now: Instant) -> Value {
     let mut told = components(cost);
     told.insert("name".into(), json!(backend.spec.name));
     told.insert("in_service".into(), json!(backend.service(now) == Service::Open));
+    told.insert("found_slow".into(), json!(backend.outlier.is_slow()));
     told.insert("drained".into(), json!(backend.is_drained()));
     told.insert("below_its_line".into(), json!(room));
     told.into()

@@ -1,11 +1,15 @@
-use std::collections::HashMap;
+mod members;
+
+pub(crate) use members::{Addresses, Targets};
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_engines::{Authorize, Bearer, grpc, openai, simulated};
+use plimsoll_engines::{Authorize, Bearer, grpc, openai, orca, simulated};
 use plimsoll_fleet::Publisher;
+use plimsoll_fleet::source::Target;
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
 
 use super::executing::Executing;
@@ -43,6 +47,8 @@ pub struct BackendConfig {
     pub gpu_hour_dollars: f64,
     /// Whether it is paid for anyway.
     pub committed: bool,
+    /// The commitment that pays for it.
+    pub commitment: String,
     /// What a million prompt tokens cost.
     pub million_prompt_dollars: f64,
     /// What a million tokens of answers cost.
@@ -63,6 +69,8 @@ pub struct BackendConfig {
     pub connect_timeout: Duration,
     /// Whether it understands `stream_options`.
     pub stream_options: bool,
+    /// Whether it understands `cache_salt`.
+    pub cache_salt: bool,
     /// Where it publishes KV events.
     pub kv_events: String,
     /// Where it repeats them.
@@ -73,10 +81,14 @@ pub struct BackendConfig {
     pub resolve: bool,
     /// Which of them this is.
     connect_to: Option<IpAddr>,
+    /// How much it is wanted beside others.
+    pub weight: f64,
     /// The path that says whether it is well; empty where it has none.
     pub health: String,
     /// The path or address of its metrics; empty where it has none.
     pub metrics: String,
+    /// In which form it is asked to say its load along with answers.
+    pub orca: &'static str,
 }
 
 fn speaks_grpc(url: &str) -> bool {
@@ -92,7 +104,7 @@ fn is_path(text: &str) -> bool {
 
 /// Text that is not shown.
 #[derive(Clone, Default, PartialEq)]
-struct Secret(String);
+pub(super) struct Secret(pub(super) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,6 +130,7 @@ impl Default for BackendConfig {
             round_trip_ms: 0.0,
             gpu_hour_dollars: 0.0,
             committed: false,
+            commitment: String::new(),
             million_prompt_dollars: 0.0,
             million_answer_dollars: 0.0,
             max_in_flight: 1_024,
@@ -128,13 +141,16 @@ impl Default for BackendConfig {
             ca_file: String::new(),
             connect_timeout: Duration::from_secs(3),
             stream_options: true,
+            cache_salt: false,
             kv_events: String::new(),
             kv_replay: String::new(),
             batch: true,
             resolve: false,
             connect_to: None,
+            weight: 1.0,
             health: "/health".into(),
             metrics: METRICS.into(),
+            orca: orca::Asked::NAMES[0],
         }
     }
 }
@@ -196,6 +212,12 @@ impl Section for BackendConfig {
             Key::new("committed", "Whether it is paid for anyway, so that using it costs nothing more.");
         keys.flag(key, &mut self.committed);
         let key = Key::new(
+            "commitment",
+            "The name of the commitment (`routing.commitments`) that pays for it: as long as something of that is left, using it \
+             costs nothing more, and then what its prices say.",
+        );
+        keys.text(key, &mut self.commitment);
+        let key = Key::new(
             "million_prompt_dollars",
             "What a million tokens of prompts cost, at an endpoint that is paid by tokens.",
         );
@@ -215,6 +237,12 @@ impl Section for BackendConfig {
         let key = Key::new("stream_options", "Whether it understands `stream_options.include_usage`.");
         keys.flag(key, &mut self.stream_options);
         let key = Key::new(
+            "cache_salt",
+            "Whether it understands `cache_salt` in a body, as vLLM and SGLang do: with `prefix_sharing: tenant` its cache is kept \
+             apart too. To one that does not, nothing is said.",
+        );
+        keys.flag(key, &mut self.cache_salt);
+        let key = Key::new(
             "batch",
             "Whether requests may be joined on their way to it, where `batching` is enabled.",
         );
@@ -222,9 +250,16 @@ impl Section for BackendConfig {
         let key = Key::new(
             "resolve",
             "Whether each address of its host is a backend of its own, such as the pods behind a headless service: named \
-             NAME/ADDRESS, looked up every few seconds, drained when it is gone.",
+             NAME/ADDRESS, looked up every few seconds, drained when it is gone. A host that begins with `_`, such as \
+             `_llm._tcp.pool.internal`, is a service: each of its SRV records is a backend, named NAME/HOST:PORT.",
         );
         keys.flag(key, &mut self.resolve);
+        let key = Key::new(
+            "weight",
+            "How much it is wanted beside others of its models: with 0.5 what a request costs there counts twice, and it is full \
+             at half its line.",
+        );
+        keys.decimal(key, 0.01..=1.0, &mut self.weight);
         let key = Key::new(
             "health",
             "The path by which it is probed; empty means that it is not. Whoever has no such path is alive as long as it \
@@ -238,6 +273,13 @@ impl Section for BackendConfig {
              a backend over gRPC has its metrics at such an address or at none.",
         );
         keys.text(key, &mut self.metrics);
+        let key = Key::new(
+            "orca",
+            "In which form it is asked to say its load along with answers (`endpoint-load-metrics-format`): none, text, json or \
+             bin. vLLM and Triton do so in answers that are not streams; whoever says enough is not polled. What comes unasked \
+             is taken too, and none of it is shown to callers.",
+        );
+        keys.choice(key, &orca::Asked::NAMES, &mut self.orca);
         let key = Key::new(
             "kv_events",
             "Where it publishes the events of its KV cache, as vLLM and SGLang do (`--kv-events-config`): `tcp://host:5557`. \
@@ -274,7 +316,15 @@ impl BackendConfig {
                 "is given beside prices of tokens: it is paid one way or the other".into(),
             );
         }
-        if let Some(invalid) = self.unreachable() {
+        let has_prices =
+            self.gpu_hour_dollars + self.million_prompt_dollars + self.million_answer_dollars > 0.0;
+        if !self.commitment.is_empty() && (self.committed || !has_prices) {
+            let why = "needs prices, for when nothing of it is left, and no `committed`, which has no end";
+            keys.wrong("commitment", why.into());
+        }
+        if let Some(wrong) = self.wrong_service() {
+            keys.wrong(wrong.0, wrong.1.into());
+        } else if let Some(invalid) = self.unreachable() {
             keys.wrong(invalid.key, invalid.why);
         }
         if self.executor().is_some() && self.resolve {
@@ -337,6 +387,10 @@ impl BackendConfig {
 
     /// Why nobody can talk to it, if so.
     pub(super) fn unreachable(&self) -> Option<openai::Invalid> {
+        if self.service().is_some() {
+            let any = Target { host: "any".into(), port: 1, priority: 0, weight: 1 };
+            return self.at_target(&any, 1).unreachable();
+        }
         if let Some(executor) = self.executor() {
             executor.check().err()
         } else if self.speaks_grpc() {
@@ -364,26 +418,9 @@ impl BackendConfig {
             ca_file: Some(self.ca_file.clone()).filter(|file| !file.is_empty()),
             connect_timeout: self.connect_timeout,
             ask_usage: self.stream_options,
+            cache_salt: self.cache_salt,
+            ask_load: orca::Asked::named(self.orca).unwrap_or_default(),
         }
-    }
-
-    /// The host in its address.
-    pub(crate) fn host(&self) -> Option<String> {
-        Some(self.url.parse::<http::Uri>().ok()?.host()?.to_owned())
-    }
-
-    /// The backends that it stands for: itself, or one for each address that its host was found to have.
-    pub(crate) fn members(&self, addresses: &HashMap<String, Vec<IpAddr>>) -> Vec<Self> {
-        if !self.resolve {
-            return vec![self.clone()];
-        }
-        let found = self.host().and_then(|host| addresses.get(&host));
-        let member = |address: &IpAddr| Self {
-            name: format!("{}/{address}", self.name),
-            connect_to: Some(*address),
-            ..self.clone()
-        };
-        found.into_iter().flatten().map(member).collect()
     }
 
     /// Paths where its metrics may be, the likely one first; none where it is not to be asked.
@@ -446,6 +483,8 @@ impl BackendConfig {
                 .map(|name| ServedModel { name: name.clone(), alias: alias(name) })
                 .collect(),
             max_in_flight: u32::try_from(self.max_in_flight).unwrap_or(u32::MAX),
+            commitment: Some(self.commitment.clone()).filter(|name| !name.is_empty()),
+            weight: (self.weight < 1.0).then_some(self.weight as f32),
             alone: !self.batch,
             identity: self.identity(),
             step_time: Some(self.step_time).filter(StepTime::is_given).or(self.gpu().map(|gpu| gpu.time)),
@@ -481,7 +520,8 @@ impl BackendConfig {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         let secrets = (&self.bearer.0, &self.api_key.0, &self.ca_file, &self.headers);
-        (self.connect_to, secrets, self.http2, self.connect_timeout, self.stream_options).hash(&mut hasher);
+        let manners = (self.http2, self.connect_timeout, self.stream_options, self.cache_salt, self.orca);
+        (self.connect_to, secrets, manners).hash(&mut hasher);
         format!("{}#{:x}", self.url, hasher.finish())
     }
 }

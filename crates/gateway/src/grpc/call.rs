@@ -28,7 +28,8 @@ pub(super) fn request(
 ) -> Result<Request, ServeError> {
     let options = options(message)?;
     let body = body(method, message, options.priority)?;
-    let peeked = core.peek(method.kind, &body, settings)?;
+    let tenant = payer(tenant, options.tenant)?;
+    let peeked = core.peek(method.kind, &body, (settings, tenant.as_deref()))?;
     if peeked.stream != method.stream {
         return Err(ServeError::invalid("`stream` is said by the method that is called"));
     }
@@ -37,7 +38,6 @@ pub(super) fn request(
     if !options.residency.is_empty() {
         metadata.head.allow_places(&options.residency.join(","))?;
     }
-    let tenant = payer(tenant, options.tenant)?;
     let envelope = Envelope {
         id,
         protocol: Protocol::Grpc,
@@ -48,6 +48,7 @@ pub(super) fn request(
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,
+        cache_salt: peeked.cache_salt,
         max_tokens: peeked.max_tokens,
         priority: metadata.head.priority.unwrap_or(peeked.priority).granted_to(tenant.as_deref()),
         tenant,

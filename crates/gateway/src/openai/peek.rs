@@ -21,6 +21,10 @@ pub(crate) struct Peeked {
     pub(crate) ask_usage: Option<Splice>,
     pub(crate) prompt_tokens: u32,
     pub(crate) blocks: Blocks,
+    /// Where `cache_salt` stands, or could where there is none.
+    pub(crate) salt_at: Range<usize>,
+    /// How to put in that of the tenant.
+    pub(crate) cache_salt: Option<Splice>,
     pub(crate) max_tokens: Option<u32>,
     pub(crate) priority: Priority,
 }
@@ -389,6 +393,12 @@ impl Found {
             ask_usage,
             prompt_tokens: u32::try_from(self.prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX / 2),
             blocks: Blocks::default(),
+            salt_at: if self.salt.is_empty() {
+                self.first_member..self.first_member
+            } else {
+                self.salt.clone()
+            },
+            cache_salt: None,
             max_tokens: self.max_tokens,
             // What is no number is for the engine to refuse.
             priority: std::str::from_utf8(&body[self.priority])
@@ -407,7 +417,7 @@ impl Found {
             Some(Options::Include { value: false, at }) => (at.clone(), "true"),
             Some(Options::Include { value: true, .. }) => return None,
         };
-        Some(Splice { at, text })
+        Some(Splice { at, text: Text::from_static(text) })
     }
 }
 

@@ -14,8 +14,8 @@
 
 use std::ops::Range;
 
-use plimsoll_types::Blocks;
 use plimsoll_types::blocks::{self, BLOCK_BYTES, Chain};
+use plimsoll_types::{Blocks, Text};
 
 /// Pieces of one prompt that are looked at, by which the space for them is bounded: a megabyte. Token ids are a piece
 /// each.
@@ -71,6 +71,8 @@ pub(crate) struct Prompt {
     /// The depth of a key whose value is left out.
     left_out: Option<u32>,
     hashes: Vec<u64>,
+    /// The salt of the tenant whose prompt it is; empty where all share theirs.
+    salt: Text,
 }
 
 /// The member of a message that stands after role and content.
@@ -81,6 +83,11 @@ impl Prompt {
     pub(crate) fn clear(&mut self) {
         self.pieces.clear();
         (self.bytes, self.sorted) = (0, true);
+    }
+
+    /// Whose prompts may share the blocks of those that are read from now on.
+    pub(crate) fn share_by(&mut self, salt: Text) {
+        self.salt = salt;
     }
 
     /// The value of a part begins.
@@ -147,7 +154,11 @@ impl Prompt {
         if !self.sorted {
             self.pieces.sort_unstable_by_key(|piece| (piece.place, piece.from));
         }
-        let mut chain = Chain::new(blocks::seed(salts), &mut self.hashes);
+        let mut seed = blocks::seed(salts);
+        if !self.salt.is_empty() {
+            seed = blocks::seed(&[&seed.to_le_bytes(), self.salt.as_bytes()]);
+        }
+        let mut chain = Chain::new(seed, &mut self.hashes);
         for piece in &self.pieces {
             chain.add(text(piece));
             chain.add(BORDER);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_engines::openai;
+use plimsoll_engines::{openai, orca};
 use plimsoll_fleet::source::{Dns, Source, System};
 use plimsoll_proto::plimsoll::v1 as wire;
 use plimsoll_telemetry::{Counter, catalog};
@@ -99,6 +99,8 @@ impl Peers {
             ca_file: None,
             connect_timeout: PATIENCE,
             ask_usage: false,
+            cache_salt: false,
+            ask_load: orca::Asked::None,
         };
         let wrong = |wrong| tracing::error!(gateway = %url, %wrong, "it cannot be asked");
         let way = openai::Backend::new(&config).map_err(wrong).ok()?;

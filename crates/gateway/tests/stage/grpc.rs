@@ -141,7 +141,17 @@ impl Messages {
 }
 
 /// A server that knows some methods, each with one answer. It runs as long as the test.
-pub(crate) async fn grpc_server(answers: &'static [(&'static str, &'static [u8])]) -> SocketAddr {
+pub(crate) async fn grpc_server(answers: Answers) -> SocketAddr {
+    grpc_server_with(answers, &[]).await
+}
+
+type Answers = &'static [(&'static str, &'static [u8])];
+
+/// The same, with more trailers than the status.
+pub(crate) async fn grpc_server_with(
+    answers: Answers,
+    more: &'static [(&'static str, &'static str)],
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = service_fn(move |request: Request<Incoming>| async move {
@@ -154,6 +164,10 @@ pub(crate) async fn grpc_server(answers: &'static [(&'static str, &'static [u8])
             Code::Unimplemented
         };
         trailers.insert("grpc-status", HeaderValue::from(code as u16));
+        trailers.extend(
+            more.iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))),
+        );
         let body = Full::new(Bytes::from(frame)).with_trailers(async { Some(Ok::<_, Infallible>(trailers)) });
         Response::builder().header("content-type", "application/grpc").body(Box::pin(body))
     });

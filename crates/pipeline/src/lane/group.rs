@@ -2,26 +2,30 @@
 //! bookkeeping is done under them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_batching::budget::{Budget, Fill, Size};
 use plimsoll_batching::micro::{Config, Flight, Micro, Next, Ticket, Why};
-use plimsoll_engines::batch::{Form, Joinable};
+use plimsoll_engines::batch::{Form, Frame, Joinable};
 use plimsoll_telemetry::{Counter, Histogram, catalog};
-use plimsoll_types::{Instant, Request, Tenant, Text};
+use plimsoll_types::{Instant, Kind, Request, Tenant, Text};
 
 use super::member::Member;
 
 /// Groups of one backend. Whoever asks in yet another way goes alone as long as these are busy.
 const MOST_GROUPS: usize = 64;
+/// How long nobody is joined after an answer that could not be divided.
+const APART: Duration = Duration::from_secs(60);
 
 /// What must be the same in all that are joined.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Shape {
-    frame: [Bytes; 2],
+    kind: Kind,
+    frame: Frame,
     form: Form,
     fields: Vec<(&'static str, Text)>,
     tenant: Option<Arc<Tenant>>,
@@ -32,6 +36,7 @@ impl Shape {
         let envelope = &request.envelope;
         let matters = |field: &&(&'static str, Text)| !field.0.starts_with("trace");
         Self {
+            kind: envelope.kind,
             frame: read.frame(&request.body),
             form: read.form,
             fields: envelope.forward.iter().filter(matters).cloned().collect(),
@@ -41,7 +46,7 @@ impl Shape {
 
     /// The same, without holding the whole of a body.
     fn own(self) -> Self {
-        Self { frame: self.frame.map(|part| Bytes::copy_from_slice(&part)), ..self }
+        Self { frame: self.frame.iter().map(|part| Bytes::copy_from_slice(part)).collect(), ..self }
     }
 }
 
@@ -69,7 +74,8 @@ impl Lane {
             }
         }
         let micro = Mutex::new(Micro::new(config));
-        let group = Arc::new(Group { micro, metrics: Arc::clone(&self.metrics) });
+        let group = Group { micro, apart: AtomicU64::new(0), metrics: Arc::clone(&self.metrics) };
+        let group = Arc::new(group);
         groups.insert(shape.own(), Arc::clone(&group));
         Some(group)
     }
@@ -78,6 +84,8 @@ impl Lane {
 /// Those who may be joined with each other.
 pub(super) struct Group {
     micro: Mutex<Micro<Arc<Member>>>,
+    /// Nanoseconds until when each goes alone.
+    apart: AtomicU64,
     pub(super) metrics: Arc<LaneMetrics>,
 }
 
@@ -85,7 +93,7 @@ pub(super) struct Group {
 pub(super) enum Came {
     Passes(UnderWay),
     Waits(Arc<Member>, Ticket),
-    TooMany,
+    Alone,
 }
 
 /// What those who wait are to do.
@@ -105,6 +113,9 @@ impl Group {
         (now, deadline): (Instant, Instant),
         member: impl FnOnce() -> Member,
     ) -> Came {
+        if now.as_nanos() < self.apart.load(Relaxed) {
+            return Came::Alone;
+        }
         let mut micro = self.micro();
         if let Some(flight) = micro.passes(size, now) {
             drop(micro);
@@ -114,7 +125,7 @@ impl Group {
         let member = Arc::new(member());
         match micro.push(Arc::clone(&member), size, (now, deadline)) {
             Ok(ticket) => Came::Waits(member, ticket),
-            Err(_) => Came::TooMany,
+            Err(_) => Came::Alone,
         }
     }
 
@@ -165,6 +176,11 @@ impl UnderWay {
         self.over(Some(now));
     }
 
+    /// Its answer cannot be divided: for a while nobody of its group is joined.
+    pub(super) fn keep_apart(&self, now: Instant) {
+        self.group.apart.store((now + APART).as_nanos(), Relaxed);
+    }
+
     pub(super) fn metrics(&self) -> &LaneMetrics {
         &self.group.metrics
     }
@@ -202,6 +218,8 @@ impl Drop for Batch {
 #[derive(Default)]
 pub(super) struct Wanted {
     by: AtomicU32,
+    /// Whether one of them has told how it went.
+    accounted_for: AtomicBool,
     driver: Mutex<Option<Waker>>,
 }
 
@@ -216,6 +234,11 @@ impl Wanted {
         {
             driver.wake();
         }
+    }
+
+    /// Whether somebody else has told how it went; if not, whoever asks does.
+    pub(super) fn is_accounted_for(&self) -> bool {
+        self.accounted_for.swap(true, Relaxed)
     }
 
     /// Whether nobody wants it any more. If not, `waker` is woken once that is so.

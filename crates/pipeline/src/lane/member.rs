@@ -21,6 +21,8 @@ pub(super) struct Member {
 #[derive(Default)]
 struct State {
     stage: Stage,
+    /// The call that it left with.
+    call: Option<Arc<Wanted>>,
     waker: Option<Waker>,
 }
 
@@ -28,7 +30,7 @@ struct State {
 enum Stage {
     #[default]
     Waiting,
-    UnderWay(Arc<Wanted>),
+    UnderWay,
     Told(Told),
     /// It was told, or its caller has left.
     Gone,
@@ -60,14 +62,15 @@ impl Member {
         let waits = matches!(state.stage, Stage::Waiting);
         if waits {
             wanted.more();
-            state.stage = Stage::UnderWay(Arc::clone(wanted));
+            state.call = Some(Arc::clone(wanted));
+            state.stage = Stage::UnderWay;
         }
         waits
     }
 
     pub(super) fn tell(&self, told: Told) {
         let mut state = self.state();
-        if let Stage::UnderWay(_) = state.stage {
+        if let Stage::UnderWay = state.stage {
             state.stage = Stage::Told(told);
             let waker = state.waker.take();
             drop(state);
@@ -107,13 +110,19 @@ impl Member {
         }
     }
 
+    /// Whether somebody else tells how the call went that it left with.
+    pub(super) fn is_accounted_for(&self) -> bool {
+        self.state().call.as_ref().is_some_and(|call| call.is_accounted_for())
+    }
+
     /// Its caller leaves; whether it still waited.
     pub(super) fn leaves(&self) -> bool {
         let mut state = self.state();
         let before = std::mem::replace(&mut state.stage, Stage::Gone);
+        let call = state.call.take();
         drop(state);
-        if let Stage::UnderWay(wanted) = &before {
-            wanted.less();
+        if let (Stage::UnderWay, Some(call)) = (&before, call) {
+            call.less();
         }
         matches!(before, Stage::Waiting)
     }

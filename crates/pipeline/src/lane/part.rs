@@ -145,6 +145,13 @@ impl Answer for Part {
             State::Answered(chunk) => Poll::Ready(chunk.take().map(Ok)),
         }
     }
+
+    fn is_accounted_for(&self) -> bool {
+        match &self.state {
+            State::Alone(answer) => answer.is_accounted_for(),
+            State::Waiting | State::Answered(_) => self.member.is_accounted_for(),
+        }
+    }
 }
 
 impl Drop for Part {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_pipeline::Config;
-use plimsoll_types::{Priority, Request, ServeError, Tenant};
+use plimsoll_types::{Priority, Request, ServeError, Tenant, Text};
 use tokio::task::JoinHandle;
 
 use crate::scripted::Step::{Done, Hang, Head, Token, Wait};
@@ -95,6 +95,112 @@ async fn tenants_take_turns_however_many_requests_each_has() {
         // Whose turn comes first is not decided by who sends more; the quiet one has had both by the fourth.
         assert!(begun[4] <= 2_000 && begun[5] <= 4_000, "{begun:?}");
         assert_eq!(begun.iter().sum::<u64>(), 15_000);
+    })
+    .await;
+}
+
+/// A request that may be served at one place only, if one is named.
+fn at(house: &House, place: &str, prompt_tokens: u32) -> JoinHandle<u64> {
+    let mut request = of(house, prompt_tokens);
+    request.envelope.residency = (!place.is_empty()).then(|| Text::from(place.to_owned()));
+    send(house, request)
+}
+
+/// Two backends that take one request at a time, in two places.
+fn two_places(config: Config) -> House {
+    House::at(config, (vec![vec![slow(); 8]; 2], &["eu", "us"]), 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_go_where_there_is_room_does_not_wait_for_those_who_may_not() {
+    for order in ["short_first", "arrival"] {
+        on_a_core(async {
+            let house = two_places(Config { queue_order: order, ..Config::default() });
+            let sent = [
+                at(&house, "eu", 10),
+                at(&house, "eu", 10),
+                at(&house, "eu", 20),
+                at(&house, "us", 500),
+                at(&house, "us", 600),
+            ];
+            assert_eq!(begin(sent).await, [0, 1_000, 2_000, 0, 1_000], "{order}");
+            assert_eq!(house.held(), (0, 0, 0, 0));
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_first_goes_first_wherever_a_place_opens_that_he_may_use() {
+    on_a_core(async {
+        let house = two_places(Config::default());
+        let mut sent = vec![at(&house, "eu", 10)];
+        house.clock.sleep_until(house.clock.now() + Duration::from_millis(500)).await;
+        // The other backend is free 500 milliseconds later than the first.
+        sent.push(at(&house, "us", 10));
+        tokio::task::yield_now().await;
+        sent.extend([at(&house, "", 100), at(&house, "us", 200), at(&house, "eu", 300)]);
+        // Counted from when each was sent.
+        assert_eq!(begin(sent).await, [0, 0, 500, 1_000, 1_500]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_beside_those_who_may_go_elsewhere_too() {
+    on_a_core(async {
+        let config = Config { max_wait: Duration::from_secs(60), ..Config::default() };
+        let house = House::at(config, (vec![vec![slow(); 12]; 2], &["eu", "us"]), 1);
+        let mut sent: Vec<JoinHandle<u64>> = (0..2).map(|_| at(&house, "", 10)).collect();
+        sent.extend((0..16).map(|_| at(&house, "", 10)));
+        sent.push(at(&house, "us", 4_000));
+        let begun = begin(sent).await;
+        // It is of the same tenant, and one of two sets of places: it has its share of what leaves.
+        assert!(begun[18] <= 2_000, "{begun:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_nobody_of_his_kind_waiting_is_not_refused_for_the_wait_of_others() {
+    on_a_core(async {
+        let house = two_places(Config { max_wait: Duration::from_secs(5), ..Config::default() });
+        let waiting: Vec<JoinHandle<u64>> = (0..5).map(|_| at(&house, "eu", 100)).collect();
+        house.clock.sleep_until(house.clock.now() + Duration::from_millis(2_500)).await;
+        let mut hurried = of(&house, 100);
+        hurried.envelope.residency = Some(Text::from_static("us"));
+        hurried.envelope.deadline = Some(house.clock.now() + Duration::from_millis(1_100));
+        assert_eq!(send(&house, hurried).await.unwrap(), 0);
+        begin(waiting).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_in_the_middle_of_an_answer_has_paid_for_what_was_written() {
+    on_a_core(async {
+        let long = vec![Head(200, true), Token, Token, Token, Token, Wait(1_000), Done];
+        let house =
+            House::narrow(Config::default(), vec![vec![long.clone(), long, slow(), slow(), slow()]], 1);
+        let by = |name: &str| {
+            let mut request = of(&house, 100);
+            request.envelope.tenant = Some(Arc::new(Tenant::named(name)));
+            request
+        };
+        let first = send(&house, of(&house, 10));
+        tokio::task::yield_now().await;
+        // The first one reads all of a long answer, the other one leaves after the first token of a short one.
+        let reads = send(&house, by("reads"));
+        let (pipeline, request) = (Rc::clone(&house.pipeline), by("leaves"));
+        let leaves = tokio::task::spawn_local(async move {
+            let mut answer = pipeline.serve(request).await.unwrap();
+            crate::scripted::next(&mut answer.body).await;
+        });
+        tokio::task::yield_now().await;
+        let next = [send(&house, by("reads")), send(&house, by("leaves"))];
+        assert_eq!((first.await.unwrap(), reads.await.unwrap()), (0, 1_000));
+        leaves.await.unwrap();
+        assert_eq!(begin(next).await, [3_000, 2_000], "who got less is first");
     })
     .await;
 }

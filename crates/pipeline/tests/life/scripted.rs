@@ -140,11 +140,22 @@ impl House {
 
     /// The same, where each backend takes so many requests at a time.
     pub(crate) fn narrow(config: Config, backends: Vec<Vec<Vec<Step>>>, max_in_flight: u32) -> Self {
+        let everywhere = vec![""; backends.len()];
+        Self::at(config, (backends, &everywhere), max_in_flight)
+    }
+
+    /// The same, where each backend has a label that says where it is.
+    pub(crate) fn at(
+        config: Config,
+        (backends, places): (Vec<Vec<Vec<Step>>>, &[&str]),
+        max_in_flight: u32,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
-        let specs = (0..backends.len()).map(|index| BackendSpec {
+        let specs = places.iter().enumerate().map(|(index, place)| BackendSpec {
             name: format!("b{index}"),
             models: vec![ServedModel::plain("m")],
             max_in_flight,
+            residency: vec![(*place).to_owned()],
             ..BackendSpec::default()
         });
         // In turn: which backend comes first is part of the script.
@@ -200,6 +211,7 @@ impl House {
             patience: None,
             forward: Vec::new(),
             explain: false,
+            cache_salt: None,
             received: self.clock.now(),
         };
         Request { envelope, body: Bytes::new() }

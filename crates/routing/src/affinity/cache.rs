@@ -127,15 +127,6 @@ impl Cache {
         }
     }
 
-    /// It has room for so many blocks.
-    pub fn resize(&self, blocks: usize) {
-        let mut ring = locked(&self.ring);
-        ring.room = blocks;
-        let surplus = ring.hashes.len().saturating_sub(blocks);
-        drop(ring);
-        self.evict_blocks(surplus);
-    }
-
     /// Whether what comes takes the place of something else.
     #[must_use]
     pub fn is_full(&self) -> bool {

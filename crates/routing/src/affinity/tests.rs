@@ -85,15 +85,20 @@ fn what_a_backend_says_of_its_cache_paces_ours() {
     (0..20).for_each(|_| cache.evict(1.0 / 80.0));
     cache.evict(4.0 / 32.0);
     assert_eq!(depths(&index, &prompt, at(0)).0[&0], 28);
-    cache.resize(20);
-    assert_eq!((depths(&index, &prompt, at(0)).0[&0], cache.held()), (20, (20, 20)));
-    cache.insert(&blocks(&[2; 40]), at(0));
-    assert_eq!(cache.held(), (20, 20), "a prompt longer than the cache is there as far as it fits");
     cache.clear();
-    assert_eq!((index.blocks(), cache.held()), (0, (0, 20)));
+    assert_eq!((index.blocks(), cache.held()), (0, (0, 100)));
     cache.evict(1.0);
-    cache.resize(0);
     assert_eq!(cache.insert(&prompt, at(0)), 0);
+}
+
+#[test]
+fn a_prompt_longer_than_a_cache_is_there_as_far_as_it_fits() {
+    let index = Index::new(10_000);
+    let cache = index.join(0, 20).unwrap();
+    cache.insert(&blocks(&[2; 40]), at(0));
+    assert_eq!(cache.held(), (20, 20));
+    let none = index.join(1, 0).unwrap();
+    assert_eq!(none.insert(&blocks(&[1; 40]), at(0)), 0);
 }
 
 #[test]

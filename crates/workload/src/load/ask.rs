@@ -87,6 +87,7 @@ impl Requests {
             patience: None,
             forward: self.fields[usize::from(arrival.tenant)].clone(),
             explain: false,
+            cache_salt: None,
             received: Instant::ORIGIN,
         };
         Request { envelope, body: self.write(number, arrival) }

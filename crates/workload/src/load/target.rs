@@ -96,6 +96,8 @@ impl Target {
             ca_file: self.ca_file.clone(),
             connect_timeout: Duration::from_secs(10),
             ask_usage: false,
+            cache_salt: false,
+            ask_load: plimsoll_engines::orca::Asked::None,
         })
     }
 

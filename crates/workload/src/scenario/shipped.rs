@@ -17,7 +17,7 @@ macro_rules! shipped {
 
 /// All of them, those first that need nothing but the program.
 pub const SHIPPED: &[Shipped] = shipped! {
-    "embedded" "outage-at-peak" "region-outage" "three-regions" "slow-gpu" "hung-gpu" "mixed-gpus" "many-gateways"
+    "embedded" "outage-at-peak" "region-outage" "three-regions" "slow-gpu" "crawling-gpu" "hung-gpu" "mixed-gpus" "many-gateways"
     "bursts" "full-memory" "two-tenants" "priorities" "shared-prefix" "llm-d-precise" "agents" "power-of-two"
     "azure-conversation" "queue-memory" "queue-overload" "azure-code" "mooncake-fig5"
 };

@@ -13,6 +13,8 @@ pub struct Variant {
     pub borders: &'static str,
     /// Whether backends have a line; if not, every request is sent on at once.
     pub line: bool,
+    /// Whether backends that are slow beside their peers are taken out of service.
+    pub eject_slow: bool,
     /// In what order those leave that wait at it.
     pub queue_order: &'static str,
 }
@@ -30,6 +32,7 @@ impl Default for Variant {
             commitments: true,
             borders: BORDERS[0],
             line: true,
+            eject_slow: true,
             queue_order: ORDERS[0],
         }
     }
@@ -50,6 +53,10 @@ impl Variant {
     ) {
         if !self.line {
             (routing.line_kv_share, routing.line_prompt_tokens) = (0.0, 0);
+            routing.line_prefill = std::time::Duration::ZERO;
+        }
+        if !self.eject_slow {
+            routing.slow_ratio = 0.0;
         }
         if self.queue_order != ORDERS[0] {
             pipeline.queue_order = self.queue_order;
@@ -71,6 +78,11 @@ impl Section for Variant {
         keys.choice(key, BORDERS, &mut self.borders);
         let key = Key::new("line", "Whether backends have a line; if not, every request is sent on at once.");
         keys.flag(key, &mut self.line);
+        let key = Key::new(
+            "eject_slow",
+            "Whether backends that are slow beside their peers are taken out of service (`routing.slow_ratio`).",
+        );
+        keys.flag(key, &mut self.eject_slow);
         let key = Key::new("queue_order", "In the place of `pipeline.queue_order`.");
         keys.choice(key, ORDERS, &mut self.queue_order);
         if self.name.is_empty() {

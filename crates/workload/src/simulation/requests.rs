@@ -72,6 +72,7 @@ impl Requests {
             patience: None,
             forward: Vec::new(),
             explain: false,
+            cache_salt: None,
             received: now,
         };
         Request { envelope, body: self.numbers.slice(index * 8..index * 8 + 8) }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plimsoll_engines::Engine;
 use plimsoll_engines::simulated::members;
-use plimsoll_pipeline::{Pipeline, Shared, Snapshot};
+use plimsoll_pipeline::{Pipeline, Shared, Snapshot, keep_up};
 use plimsoll_routing::{Backend, Fleet};
 use plimsoll_types::{BackendSpec, Clock, Instant, Locality, Prices, ServedModel};
 
@@ -123,6 +123,7 @@ impl World<'_> {
             .map(|(spec, station)| BackendSpec { round_trip: Some(2 * station.way(index)), ..spec });
         let fleet = Fleet::new(told.collect(), routing, None);
         let shared = Shared::new(Snapshot::new(fleet, config));
+        tokio::task::spawn_local(keep_up(Arc::clone(&shared), Arc::new(clock.clone()), Duration::ZERO));
         if !self.scenario.reports.is_zero() {
             let caches = self.scenario.tell_caches.then(|| Rc::clone(requests));
             let every = (self.scenario.reports, clock.clone());
@@ -165,6 +166,8 @@ impl World<'_> {
                 u32::MAX
             },
             alone: false,
+            weight: None,
+            commitment: None,
         }
     }
 
