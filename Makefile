@@ -1,5 +1,5 @@
 # What people and CI call. `make test` is all that must hold; it needs a Rust toolchain and Python 3, and says aloud what
-# it leaves out for want of Node.js, a C++ compiler, CMake or cargo-deny.
+# it leaves out for want of Node.js, a C++ compiler, CMake, libclang or cargo-deny.
 
 CARGO ?= cargo
 

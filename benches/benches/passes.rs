@@ -65,6 +65,7 @@ fn request(clock: &Arc<dyn Clock>, body: &Bytes) -> Request {
         kind: Kind::Embedding,
         model: Text::from_static("m"),
         model_at: 9..12,
+        cache_salt: None,
         stream: false,
         ask_usage: None,
         prompt_tokens: body.len() as u32 / 4,

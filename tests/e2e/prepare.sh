@@ -8,13 +8,14 @@
 #   node     folder with the OpenAI SDK and buf             $CACHE/e2e-node
 #   engine   llama.cpp's llama-server, built from source    $CACHE/llama-server-$ENGINE_VERSION
 #   model    a tiny model made on the spot                  $CACHE/tiny.gguf
+#   llama    the binary with llama.cpp in it                plimsoll-llama beside target/debug/plimsoll
 #
 # A part that cannot be had prints one line `SKIP part: why`; with PLIMSOLL_REQUIRE_ALL=1 that is a failure.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 CACHE=${PLIMSOLL_CACHE:-$HOME/.cache/plimsoll}
-PARTS=${*:-${E2E_PARTS:-python node engine model}}
+PARTS=${*:-${E2E_PARTS:-python node engine model llama}}
 ENGINE_VERSION=0.3.36
 PYTHON=$CACHE/e2e-python/bin/python
 SKIPPED=0
@@ -116,6 +117,27 @@ prepare_model() {
     mv "$CACHE/tiny.gguf.new" "$CACHE/tiny.gguf" && cp "$HERE/tiny_model.py" "$stamp"
 }
 
+have_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] || have llvm-config || ldconfig -p 2>/dev/null | grep -Eq 'libclang(-[0-9]+)?\.so'
+}
+
+# Cargo sees by itself what has to be built again. What was built last stands at debug/plimsoll: that is to be the ordinary
+# binary again afterwards.
+prepare_llama() {
+    local target=${CARGO_TARGET_DIR:-$HERE/../../target}
+    have cargo || { why="no cargo"; return 1; }
+    have cmake || { why="no cmake"; return 1; }
+    have c++ || { why="no C++ compiler"; return 1; }
+    have_libclang || { why="no libclang (Debian: libclang-dev)"; return 1; }
+    (
+        cd "$HERE/../.." &&
+            quietly llama 3600 cargo build --locked --features llama &&
+            cp "$target/debug/plimsoll" "$target/debug/plimsoll-llama.new" &&
+            mv "$target/debug/plimsoll-llama.new" "$target/debug/plimsoll-llama" &&
+            quietly llama 3600 cargo build --locked
+    ) || { why="the build failed"; return 1; }
+}
+
 mkdir -p "$CACHE/log"
 # Two runs at once would build into the same folder.
 if have flock; then
@@ -126,8 +148,8 @@ fi
 # A function called in a condition runs without `set -e`: each returns non-zero itself, and says why in `why`.
 for part in $PARTS; do
     case $part in
-    python | node | engine | model) ;;
-    *) echo "prepare.sh: no part '$part'; there are python, node, engine, model" >&2 && exit 2 ;;
+    python | node | engine | model | llama) ;;
+    *) echo "prepare.sh: no part '$part'; there are python, node, engine, model, llama" >&2 && exit 2 ;;
     esac
     rm -f "$CACHE/log/$part.log"
     why=unknown

@@ -16,12 +16,14 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import cases_batching
 import cases_executor
 import cases_faults
 import cases_grpc
 import cases_habits
+import cases_llama
 import cases_sharing
 import cases_text
 import cases_watch
@@ -91,6 +93,8 @@ def run_everything(tally, binary, only):
         run_executor(tally, binary, only)
     if why := stacks.missing():
         return tally.skip("e2e", why)
+    if binary:
+        run_llama(tally, Path(binary).with_name("plimsoll-llama"), only)
     with stack_for(tally, "ordinary_stack", lambda: stacks.Stack(binary, extra_config="grpc: {reflection: true}")) as stack:
         if stack:
             run_sdk(tally, "python", stacks.sdk_command(stacks.SDK_PYTHON, "sdk_python.py"), stack, only)
@@ -126,6 +130,16 @@ def run_executor(tally, binary, only):
     with stack_for(tally, "executor_stack", lambda: stacks.ExecutorStack(binary, "--pause-ms", "2")) as stack:
         if stack:
             run_modules(tally, stack, [cases_executor], only)
+
+
+def run_llama(tally, binary, only):
+    if not any(only in name for name, _ in own_cases(cases_llama)):
+        return
+    if not binary.exists():
+        return tally.skip("llama", f"no {binary.name} beside the gateway (run prepare.sh)")
+    with stack_for(tally, "llama_stack", lambda: stacks.LlamaStack(binary)) as stack:
+        if stack:
+            run_modules(tally, stack, [cases_llama], only)
 
 
 def main():

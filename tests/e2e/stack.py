@@ -180,6 +180,48 @@ class ExecutorStack:
                 process.end()
 
 
+class Node(Process):
+    """The binary with llama.cpp in it, and the tiny model."""
+
+    def __init__(self, binary, options, folder, model=MODEL_FILE, name="node"):
+        port, admin = free_ports(2)
+        self.url, self.admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}"
+        # As `Engine`, so that who else is in a step decides nothing.
+        options = f"name=tiny&threads=1&cache=f32&flash_attention=off&{options}"
+        command = [binary, "serve", "--engine", f"llama={model}?{options}"]
+        command += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"]
+        super().__init__(name, [str(part) for part in command], folder)
+
+
+class LlamaStack:
+    """llama.cpp twice: in the binary, and as llama-server."""
+
+    SLOTS, CONTEXT = 8, 2048
+
+    def __init__(self, binary):
+        self.node, self.engine = None, None
+        self.folder = Path(tempfile.mkdtemp(prefix="plimsoll-e2e-"))
+        try:
+            self.engine = Engine("beside", free_ports(1)[0], self.folder, self.SLOTS, self.CONTEXT)
+            self.node = Node(binary, f"slots={self.SLOTS}&context={self.CONTEXT}&embeddings=on", self.folder)
+            self.engine.wait_for(self.engine.url, "/health")
+            self.node.wait_for(self.node.url, "/v1/models/tiny")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self):
+        """Where requests go."""
+        return self.node.url
+
+    def close(self):
+        """Ends what was started; the logs stay."""
+        for process in [self.node, self.engine]:
+            if process:
+                process.end()
+
+
 class Behind(NamedTuple):
     """What a gateway has behind it that is no engine."""
 

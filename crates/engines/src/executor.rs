@@ -35,6 +35,17 @@ pub trait Executor: Send {
     /// Where it cannot go on. All sequences are lost then.
     fn step(&mut self, pieces: &[Piece<'_>], output: &mut Output) -> Result<(), Failed>;
 
+    /// Reads `texts`, each by itself, and appends the vectors that stand for them, one after the other. They are no more, and no
+    /// more tokens, than a step may have; nothing of them is kept.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot go on. All sequences are lost then.
+    fn embed(&mut self, texts: &[&[u32]], vectors: &mut Vec<f32>) -> Result<(), Failed> {
+        let _ = (texts, vectors);
+        Err(Failed("the executor makes no vectors"))
+    }
+
     /// What was computed of a sequence is of no use any more, except where blocks are shared: their contents stay until
     /// they are written anew. It may come back, beginning at its first token.
     fn forget(&mut self, number: Number);
@@ -51,6 +62,10 @@ pub struct Model {
     pub limits: Limits,
     /// Whether keys and values stand in the blocks that pieces name, so that prompts that begin alike can share them.
     pub paged: bool,
+    /// Whether it writes.
+    pub writes: bool,
+    /// Numbers of the vector that stands for a text; 0 where it makes none.
+    pub vector: u32,
 }
 
 /// What is to be read.
@@ -75,6 +90,10 @@ pub struct Sampling {
     pub top_k: u32,
     /// Decides the draw, for a given sequence of draws.
     pub seed: u64,
+    /// Whether it is told how likely the token was, and how likely so many of the likeliest in its place.
+    pub likely: Option<u8>,
+    /// Whether it goes on to its limit: a token that says that all has been said ends nothing, and is better not chosen.
+    pub endless: bool,
 }
 
 /// A run of tokens of one sequence that is computed in a step.
@@ -99,6 +118,8 @@ pub struct Piece<'a> {
 pub struct Output {
     tokens: Vec<Token>,
     text: Vec<u8>,
+    likely: Vec<Likely>,
+    known: Vec<(usize, u32)>,
 }
 
 /// A token that was written.
@@ -109,15 +130,51 @@ pub struct Token {
     /// Whether the model says that it has said all.
     pub end: bool,
     bytes: Range<usize>,
+    likely: Range<usize>,
+}
+
+/// A token that was written or could have been.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Likely {
+    /// The natural logarithm of its share, at a temperature of 1.
+    pub logprob: f32,
+    bytes: Range<usize>,
 }
 
 impl Output {
     /// Adds the token of the next piece that writes. Its text may end within a character; what only says that all has
     /// been said has none.
     pub fn write(&mut self, id: u32, text: &[u8], end: bool) {
+        let bytes = self.keep(text);
+        let likely = self.likely.len()..self.likely.len();
+        self.tokens.push(Token { id, end, bytes, likely });
+    }
+
+    /// Tells how likely the token was that was written last, whose text is `text`; said again, of one that could have stood in
+    /// its place, the likeliest first.
+    pub fn tell(&mut self, text: &[u8], logprob: f32) {
+        let bytes = self.keep(text);
+        self.likely.push(Likely { logprob, bytes });
+        if let Some(token) = self.tokens.last_mut() {
+            token.likely.end = self.likely.len();
+        }
+    }
+
+    /// Tells that so many tokens of a piece, by its index, did not have to be computed: who sat there before began alike.
+    pub fn know(&mut self, piece: usize, tokens: u32) {
+        self.known.push((piece, tokens));
+    }
+
+    /// The pieces of which something did not have to be computed, and how many tokens of each.
+    #[must_use]
+    pub fn known(&self) -> &[(usize, u32)] {
+        &self.known
+    }
+
+    fn keep(&mut self, text: &[u8]) -> Range<usize> {
         let from = self.text.len();
         self.text.extend_from_slice(text);
-        self.tokens.push(Token { id, end, bytes: from..self.text.len() });
+        from..self.text.len()
     }
 
     /// The tokens, in the order of their pieces.
@@ -132,10 +189,19 @@ impl Output {
         &self.text[token.bytes.clone()]
     }
 
+    /// How likely a token was, and those that could have stood in its place: what they say, and their logarithms. Nothing
+    /// where it was not told.
+    pub fn likely(&self, token: &Token) -> impl ExactSizeIterator<Item = (&[u8], f32)> {
+        let likely = &self.likely[token.likely.clone()];
+        likely.iter().map(|likely| (&self.text[likely.bytes.clone()], likely.logprob))
+    }
+
     /// Forgets all, for the next step.
     pub fn clear(&mut self) {
         self.tokens.clear();
         self.text.clear();
+        self.likely.clear();
+        self.known.clear();
     }
 }
 

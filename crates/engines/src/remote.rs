@@ -191,5 +191,5 @@ fn model(welcome: ExecutorWelcome) -> Result<Model, Failed> {
     let chunk_tokens = if chunk_tokens == 0 { u32::MAX } else { chunk_tokens };
     let admission = Admission::FuturePeak;
     let limits = Limits { step_tokens, chunk_tokens, sequences, kv_blocks, block_tokens, admission };
-    Ok(Model { name: model, context: context_tokens, limits, paged })
+    Ok(Model { name: model, context: context_tokens, limits, paged, writes: true, vector: 0 })
 }

@@ -17,6 +17,7 @@
 mod answer;
 mod ask;
 mod driver;
+mod embedding;
 mod mailbox;
 mod metrics;
 mod ready;
@@ -24,21 +25,24 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 mod text;
+mod texts;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use plimsoll_types::{Clock, StepTime};
+use plimsoll_types::{Clock, Kind, Request, StepTime};
 use tokio::sync::oneshot;
 
 use crate::executor::Executor;
+use crate::simulated::ask::Wrong;
 use crate::simulated::dialect::Origin;
 use crate::{Answer, Call, Engine, Failure};
 use answer::SteppedAnswer;
 use ask::Ask;
 use driver::{Driver, Entering};
+use embedding::EmbeddingAnswer;
 use mailbox::{Mailbox, Post};
 
 const GONE: Failure = Failure::Unreachable("the engine has stopped");
@@ -128,6 +132,13 @@ impl Stepped {
         Rc::new(SteppedEngine { shared: Arc::clone(&self.shared) })
     }
 
+    /// Has the executor loaded now: what takes a while should not be waited for by the first request.
+    pub fn prepare(&self) {
+        let (asker, _) = oneshot::channel();
+        // Where the thread has gone, whoever asks next is told.
+        let _ = self.shared.inbox.send(Command::Models(asker));
+    }
+
     /// The models that it serves.
     ///
     /// # Errors
@@ -184,20 +195,26 @@ impl Engine for SteppedEngine {
             model: call.alias.unwrap_or(&request.envelope.model).to_owned(),
             shows_usage: request.envelope.protocol.shows_usage(),
         };
-        let created = origin.created;
-        let (ask, dialect) = match Ask::read(request, origin) {
-            Ok(read) => read,
+        let mailbox = Arc::new(Mailbox::default());
+        let (ask, answer) = match asked(request, origin, &mailbox) {
+            Ok(asked) => asked,
             Err(wrong) => return Box::new(SteppedAnswer::known(wrong)),
         };
-        let mailbox = Arc::new(Mailbox::default());
-        let answer = SteppedAnswer::new(
-            Arc::clone(&mailbox),
-            (dialect, ask.choices()),
-            request.envelope.stream,
-            created,
-        );
         // Where the thread has gone, the post is dropped, and the mailbox says so.
         let _ = inbox.send(Command::Enter(Entering { ask, post: Arc::new(Post::new(mailbox)) }));
-        Box::new(answer)
+        answer
     }
+}
+
+/// What a request asks, and the answer that comes into `mailbox`.
+fn asked(request: &Request, origin: Origin, mailbox: &Arc<Mailbox>) -> Result<(Ask, Box<dyn Answer>), Wrong> {
+    let mailbox = Arc::clone(mailbox);
+    if request.envelope.kind == Kind::Embedding {
+        let (ask, answer) = EmbeddingAnswer::read(request, origin, mailbox)?;
+        return Ok((ask, Box::new(answer)));
+    }
+    let created = origin.created;
+    let (ask, dialect) = Ask::read(request, origin)?;
+    let answer = SteppedAnswer::new(mailbox, (dialect, ask.choices()), request.envelope.stream, created);
+    Ok((ask, Box::new(answer)))
 }

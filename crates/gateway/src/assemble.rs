@@ -109,7 +109,7 @@ fn settings(
     for backend in &backends {
         let spec = spec_of(backend, discovered);
         let wrong = |invalid: openai::Invalid| format!("{}: {invalid}", backend.name);
-        if backend.computes_steps() {
+        if let Some(executor) = backend.executor() {
             if let Entry::Vacant(vacant) = engines.stepped.entry(key(&spec)) {
                 let setup = Setup {
                     name: spec.name.clone(),
@@ -117,9 +117,12 @@ fn settings(
                     epoch: epoch.as_secs(),
                     time: spec.step_time,
                 };
-                let executor = Box::new(backend.executor().map_err(wrong)?);
+                let executor = executor.begin().map_err(|why| format!("{}: {why}", backend.name))?;
                 let failed = |error| format!("{}: no thread for its executor: {error}", backend.name);
-                vacant.insert(Stepped::start(executor, setup).map_err(failed)?);
+                let stepped = vacant.insert(Stepped::start(executor, setup).map_err(failed)?);
+                if backend.is_in_process() {
+                    stepped.prepare();
+                }
             }
         } else if backend.speaks_grpc() {
             if let Entry::Vacant(vacant) = engines.grpc.entry(key(&spec)) {

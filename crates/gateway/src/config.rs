@@ -3,6 +3,7 @@
 mod api_key;
 mod backends;
 mod embedded;
+mod executing;
 mod grpc;
 mod listed;
 mod overrides;
@@ -53,7 +54,7 @@ pub struct Config {
     pub tls: Tls,
     /// Who may enter.
     pub keys: Vec<ApiKey>,
-    /// Whose prompts may share what is cached: one of [`SHARING`].
+    /// Whose prompts may share what is cached: one of `SHARING`.
     pub prefix_sharing: &'static str,
     /// What nobody can guess in the salts of tenants.
     prefix_secret: Secret,

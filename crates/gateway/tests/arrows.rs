@@ -8,8 +8,9 @@ use std::path::Path;
 /// What each crate may use of the others, from the top floor to the bottom.
 const ARROWS: &[(&str, &[&str])] = &[
     ("plimsoll", &["gateway", "workload", "telemetry"]),
-    ("gateway", &["fleet", "pipeline", "routing", "engines", "yaml", "proto", "telemetry", "types"]),
+    ("gateway", &["fleet", "llama", "pipeline", "routing", "engines", "yaml", "proto", "telemetry", "types"]),
     ("workload", &["pipeline", "routing", "engines", "batching", "yaml", "telemetry", "types"]),
+    ("llama", &["batching", "engines"]),
     ("pipeline", &["routing", "batching", "engines", "telemetry", "types"]),
     ("fleet", &["routing", "engines", "telemetry", "types"]),
     ("routing", &["telemetry", "types"]),

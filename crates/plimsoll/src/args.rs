@@ -76,6 +76,9 @@ pub(crate) struct Serve {
     /// A backend to send requests to; repeat it for more. Each is asked which models it serves.
     #[arg(long, value_name = "URL")]
     pub(crate) backend: Vec<String>,
+    /// An engine in this process, such as llama=model.gguf or llama=model.gguf?slots=32 (docs/nodes.md); repeat it for more.
+    #[arg(long, value_name = "KIND=FILE")]
+    pub(crate) engine: Vec<String>,
     /// Serve callers beyond this machine without asking for keys.
     #[arg(long)]
     pub(crate) allow_anyone: bool,
@@ -93,6 +96,7 @@ impl Serve {
             admin: own.admin.or_else(|| self.admin.clone()),
             threads: own.threads.or(self.threads),
             backend: if own.backend.is_empty() { self.backend.clone() } else { own.backend },
+            engine: if own.engine.is_empty() { self.engine.clone() } else { own.engine },
             allow_anyone: own.allow_anyone || self.allow_anyone,
             log: if own.log == Log::Auto { self.log } else { own.log },
         }
@@ -108,6 +112,7 @@ impl Serve {
             threads: self.threads,
             allow_anyone: self.allow_anyone,
             backends: self.backend.clone(),
+            engines: self.engine.clone(),
         }
     }
 }

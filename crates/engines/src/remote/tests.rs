@@ -112,7 +112,8 @@ fn counts(request: StepsRequest) -> Option<Answer> {
     })
 }
 
-const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+const GREEDY: Sampling =
+    Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0, likely: None, endless: false };
 
 fn piece(number: Number, tokens: &[u32], writes: bool) -> Piece<'_> {
     Piece { number, position: 0, tokens, blocks: &[], writes, sampling: &GREEDY }

@@ -2,11 +2,13 @@
 
 mod chat;
 mod completion;
+mod likely;
 mod message;
 mod response;
 
 pub(crate) use chat::Chat;
 pub(crate) use completion::Completion;
+pub(crate) use likely::{Likelihood, Likelihoods};
 pub(crate) use message::Message;
 pub(crate) use response::Response;
 
@@ -35,10 +37,12 @@ pub(crate) struct Origin {
 }
 
 /// A choice of an answer that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Written {
     /// All that it says.
     pub(crate) text: String,
+    /// How likely its tokens were, if the caller wants to know.
+    pub(crate) likely: Likelihoods,
     /// How it ended.
     pub(crate) end: End,
 }
@@ -49,6 +53,10 @@ pub(crate) trait Dialect {
     fn begin(&mut self, out: &mut BytesMut, choices: u32, usage: Usage);
     /// The event for one token.
     fn token(&mut self, out: &mut BytesMut, choice: u32, text: &str);
+    /// The event for one token whose caller wants to know how likely it was.
+    fn rated(&mut self, out: &mut BytesMut, choice: u32, (text, _): (&str, Likelihood<'_>)) {
+        self.token(out, choice, text);
+    }
     /// The events after the last token of a choice.
     fn finish(&mut self, out: &mut BytesMut, choice: u32, end: End);
     /// The events that end the stream at `now`, in seconds since 1970.

@@ -5,7 +5,7 @@ use plimsoll_types::{Finish, Kind, Peeked, Usage};
 
 use super::ask::{self, Fields, Wrong};
 use super::conversation;
-use super::dialect::{Chat, Completion, Dialect, Message, Origin, Response, Written};
+use super::dialect::{Chat, Completion, Dialect, Likelihoods, Message, Origin, Response, Written};
 use super::gpu::Work;
 use super::random::mix;
 use super::text::{Bounds, End, Writer};
@@ -126,6 +126,7 @@ impl Generation {
         }
         let written = |choice: &mut Choice| Written {
             text: std::mem::take(&mut choice.text),
+            likely: Likelihoods::default(),
             end: choice.end.unwrap_or(End::Natural),
         };
         let choices: Vec<Written> = self.choices.iter_mut().map(written).collect();

@@ -1,7 +1,7 @@
 //! Answers that are no text: embeddings, ranks, scores, tokens. All that they say is known when the request is read;
 //! only the time that a GPU needs to read it is still to pass.
 
-mod embedding;
+pub(crate) mod embedding;
 mod ranking;
 mod tokenizing;
 
@@ -10,7 +10,7 @@ use plimsoll_types::{Kind, Usage};
 use serde::Serialize;
 
 use super::ask::{Fields, Wrong, room};
-use super::dialect::{FINGERPRINT, Origin, json};
+use super::dialect::{Origin, json};
 use super::gpu::Work;
 use super::tokens::Prompt;
 
@@ -73,6 +73,10 @@ pub(super) fn read(kind: Kind, fields: &Fields, origin: &Origin) -> Result<Answe
 
 /// A list of items with usage, as OpenAI writes it.
 fn list<T: Serialize>(data: Vec<T>, origin: &Origin, work: Work) -> Answered {
+    (listed(data, origin, usage(&work)), Some(work))
+}
+
+fn listed<T: Serialize>(data: Vec<T>, origin: &Origin, usage: Usage) -> Known {
     #[derive(Serialize)]
     struct List<'a, T> {
         object: &'static str,
@@ -81,10 +85,9 @@ fn list<T: Serialize>(data: Vec<T>, origin: &Origin, work: Work) -> Answered {
         usage: Counted,
         system_fingerprint: &'static str,
     }
-    let (usage, counted) = (usage(&work), counted(&work));
-    let (model, system_fingerprint) = (&*origin.model, FINGERPRINT);
-    let list = List { object: "list", data, model, usage: counted, system_fingerprint };
-    (Known::new(&list, Some(usage)), Some(work))
+    let (model, system_fingerprint) = (&*origin.model, origin.fingerprint);
+    let list = List { object: "list", data, model, usage: usage.into(), system_fingerprint };
+    Known::new(&list, Some(usage))
 }
 
 /// Texts are read whole each time: a model that pools cannot go on from a prefix.
@@ -99,9 +102,10 @@ fn usage(work: &Work) -> Usage {
     Usage { prompt: work.prompts.iter().map(|prompt| prompt.tokens).sum(), ..Usage::default() }
 }
 
-fn counted(work: &Work) -> Counted {
-    let prompt_tokens = usage(work).prompt;
-    Counted { prompt_tokens, total_tokens: prompt_tokens }
+impl From<Usage> for Counted {
+    fn from(usage: Usage) -> Self {
+        Self { prompt_tokens: usage.prompt, total_tokens: usage.prompt }
+    }
 }
 
 fn document(value: &impl Serialize) -> Bytes {
@@ -113,6 +117,7 @@ fn document(value: &impl Serialize) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulated::dialect::FINGERPRINT;
     use serde_json::Value;
 
     fn answer(kind: Kind, json: &str) -> Value {

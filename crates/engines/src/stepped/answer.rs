@@ -6,7 +6,7 @@ use plimsoll_types::{Chunk, Finish, Head, Peeked, Text, Usage};
 
 use super::mailbox::{Declined, Mail, Mailbox};
 use crate::simulated::ask::Wrong;
-use crate::simulated::dialect::{Dialect, Written};
+use crate::simulated::dialect::{Dialect, Likelihoods, Written};
 use crate::simulated::known::Known;
 use crate::simulated::text::End;
 use crate::{Answer, Failure};
@@ -43,6 +43,7 @@ struct Writing {
 struct Choice {
     /// What was written, for an answer that is not a stream.
     text: String,
+    likely: Likelihoods,
     end: Option<End>,
 }
 
@@ -138,7 +139,7 @@ impl Answer for SteppedAnswer {
 impl Writing {
     fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Declined>> {
         if !self.accepted {
-            self.usage.prompt = ready!(self.mailbox.poll_verdict(cx))?;
+            self.usage.prompt = ready!(self.mailbox.poll_verdict(cx))?.tokens;
             self.accepted = true;
         }
         Poll::Ready(Ok(()))
@@ -162,13 +163,21 @@ impl Writing {
         if self.stream && !std::mem::replace(&mut self.begun, true) {
             self.dialect.begin(&mut self.out, self.choices.len() as u32, self.usage);
         }
+        let mut likely = mail.likely.tokens();
         for event in &mail.events {
             let text = &mail.text[from..event.text_end];
+            let likely = likely.next().filter(|likely| !likely.is_empty());
             from = event.text_end;
             self.usage.completion += 1;
             let choice = &mut self.choices[event.choice as usize];
             if !self.stream {
                 choice.text.push_str(text);
+                if let Some(likely) = likely {
+                    likely.add_to(&mut choice.likely);
+                }
+            } else if let Some(likely) = likely {
+                self.dialect.rated(&mut self.out, event.choice, (text, likely));
+                peeked.token_events += 1;
             } else if !text.is_empty() {
                 self.dialect.token(&mut self.out, event.choice, text);
                 peeked.token_events += 1;
@@ -195,6 +204,7 @@ impl Writing {
         }
         let written = |choice: &mut Choice| Written {
             text: std::mem::take(&mut choice.text),
+            likely: std::mem::take(&mut choice.likely),
             end: choice.end.unwrap_or(End::Natural),
         };
         let choices: Vec<Written> = self.choices.iter_mut().map(written).collect();

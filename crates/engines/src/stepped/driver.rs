@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use plimsoll_batching::step::Sequence as Scheduled;
 use plimsoll_types::{Clock, StepTime};
 
-use super::ask::Ask;
-use super::mailbox::{Declined, Post};
+use super::ask::{Ask, Wanted};
+use super::mailbox::{Declined, Post, Taken};
 use super::metrics::StepMetrics;
 use super::ready::Ready;
 use super::sequence::{Names, Sequence};
 use super::text::Text;
+use super::texts::Texts;
 use super::{Command, Load, Setup};
 use crate::Failure;
 use crate::executor::{Executor, Failed, Number, Prompt, Unread};
@@ -31,6 +32,8 @@ pub(super) struct Driver {
     usual: u32,
     /// What the executor runs, while it runs.
     ready: Option<Ready>,
+    /// What is to be made vectors of.
+    texts: Texts,
 }
 
 /// A request on its way in.
@@ -53,12 +56,13 @@ impl Driver {
             numbers: 0,
             usual: USUAL_OUTPUT,
             ready: None,
+            texts: Texts::default(),
         }
     }
 
     /// Whether there is nothing to compute.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready.as_ref().is_none_or(Ready::is_empty)
+        self.texts.is_empty() && self.ready.as_ref().is_none_or(Ready::is_empty)
     }
 
     /// Takes in what came. An executor that is not there is tried once for all of it.
@@ -95,18 +99,42 @@ impl Driver {
         if entering.post.is_left() {
             return;
         }
-        let verdict = self.prompts(&entering.ask).and_then(|prompts| {
+        let verdict = self.able(entering.ask.wanted).and_then(|vector| {
+            let prompts = self.prompts(&entering.ask)?;
             let tokens = prompts.iter().map(|prompt| prompt.len() as u32).sum();
-            self.schedule(entering, prompts).map(|()| tokens)
+            match entering.ask.wanted {
+                Wanted::Answers => self.schedule(entering, prompts)?,
+                Wanted::Vectors(_) => self.texts.push(Arc::clone(&entering.post), prompts),
+            }
+            Ok(Taken { tokens, vector })
         });
         entering.post.decide(verdict);
     }
 
-    fn prompts(&mut self, ask: &Ask) -> Result<Vec<Vec<u32>>, Declined> {
-        ask.prompts.iter().map(|prompt| self.read(prompt, ask.param)).collect()
+    /// Whether the model does what is wanted: the numbers of its vectors.
+    fn able(&self, wanted: Wanted) -> Result<u32, Declined> {
+        let Some(Ready { model, .. }) = &self.ready else { return Err(Declined::Failed(super::GONE)) };
+        let unable = |what: &str| {
+            let message = format!("the model `{}` {what}", model.name);
+            Err(Declined::Wrong(Wrong { message, param: Some("model"), code: Some("model_not_supported") }))
+        };
+        match wanted {
+            Wanted::Answers if !model.writes => unable("makes vectors of texts and writes none"),
+            Wanted::Vectors(_) if model.vector == 0 => unable("makes no vectors of texts"),
+            Wanted::Vectors(Some(numbers)) if numbers != u64::from(model.vector) => {
+                let is = format!("must be {}, or left out: this model has no others", model.vector);
+                Err(Declined::Wrong(Wrong::field("dimensions", &is)))
+            }
+            _ => Ok(model.vector),
+        }
     }
 
-    fn read(&mut self, prompt: &Prompt, param: &'static str) -> Result<Vec<u32>, Declined> {
+    fn prompts(&mut self, ask: &Ask) -> Result<Vec<Vec<u32>>, Declined> {
+        ask.prompts.iter().map(|prompt| self.read(prompt, ask)).collect()
+    }
+
+    fn read(&mut self, prompt: &Prompt, ask: &Ask) -> Result<Vec<u32>, Declined> {
+        let param = ask.param;
         let mut read = self.executor.read(prompt);
         // It may have died and come back while nobody asked; that is nobody's loss.
         if matches!(read, Err(Unread::Failed(_))) && self.is_idle() {
@@ -114,7 +142,7 @@ impl Driver {
             read = self.load().map_err(Unread::from).and_then(|()| self.executor.read(prompt));
         }
         match read {
-            Ok(tokens) => self.checked(tokens, param),
+            Ok(tokens) => self.checked(tokens, ask),
             Err(Unread::Refused(message)) => {
                 Err(Declined::Wrong(Wrong { message, param: Some(param), code: None }))
             }
@@ -125,8 +153,8 @@ impl Driver {
         }
     }
 
-    fn checked(&self, tokens: Vec<u32>, param: &'static str) -> Result<Vec<u32>, Declined> {
-        let room = self.ready.as_ref().map_or(0, Ready::room);
+    fn checked(&self, tokens: Vec<u32>, ask: &Ask) -> Result<Vec<u32>, Declined> {
+        let (room, param) = (self.ready.as_ref().map_or(0, |ready| ready.room_for(ask.wanted)), ask.param);
         if (1..room as usize).contains(&tokens.len()) {
             return Ok(tokens);
         }
@@ -166,11 +194,11 @@ impl Driver {
                     id,
                     number: self.numbers,
                     tokens: tokens.clone(),
+                    prompt: tokens.len(),
                     sampling,
                     post: Arc::clone(&entering.post),
                     choice,
                     text: Text::new(ask.bounds.stops.clone()),
-                    endless: ask.bounds.endless,
                     begun: false,
                 });
                 choice += 1;
@@ -179,9 +207,13 @@ impl Driver {
         Ok(())
     }
 
-    /// Computes one step, if there is anything to compute.
+    /// Computes one step, if there is anything to compute. Texts that become vectors are read before it.
     pub(super) fn step(&mut self) {
         let Some(ready) = &mut self.ready else { return };
+        let limits = (&ready.model.limits, ready.model.vector as usize);
+        if let Err(failed) = self.texts.read(&mut *self.executor, limits) {
+            return self.fail(failed);
+        }
         ready.let_go(&mut *self.executor);
         if !ready.plan(&mut *self.executor, &self.metrics) {
             return self.report();
@@ -197,6 +229,7 @@ impl Driver {
         if let Some(expected) = expected.filter(|expected| *expected > 0.0) {
             self.metrics.prediction.record(took / expected);
         }
+        self.metrics.prefix_tokens.increment(ready.known().into());
         let usual = &mut self.usual;
         ready.finish(&mut *self.executor, |written| {
             *usual = (*usual * 15 + written).div_ceil(16);
@@ -213,6 +246,7 @@ impl Driver {
                 sequence.post.fail(Failure::Broken(failed.0));
             }
         }
+        self.texts.fail(Failure::Broken(failed.0));
         self.report();
     }
 

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::Failure;
 use crate::simulated::ask::Wrong;
+use crate::simulated::dialect::Likelihoods;
 use crate::simulated::text::End;
 
 const STOPPED: Failure = Failure::Broken("the engine stopped");
@@ -17,10 +18,21 @@ pub(super) struct Mailbox {
 
 #[derive(Debug, Default)]
 struct Inner {
-    verdict: Option<Result<u32, Declined>>,
+    verdict: Option<Result<Taken, Declined>>,
     mail: Mail,
+    /// The vectors of texts, one after the other.
+    vectors: Vec<f32>,
     failed: Option<Failure>,
     waker: Option<Waker>,
+}
+
+/// A request that is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Tokens of its prompts.
+    pub(super) tokens: u32,
+    /// Numbers of a vector, where it asks for vectors.
+    pub(super) vector: u32,
 }
 
 /// Why a request is not computed.
@@ -39,6 +51,8 @@ pub(super) struct Mail {
     pub(super) events: Vec<Event>,
     /// What all of them say.
     pub(super) text: String,
+    /// How likely they were; nothing, if nobody wants to know.
+    pub(super) likely: Likelihoods,
     /// Prompt tokens that did not have to be computed.
     pub(super) cached: u32,
 }
@@ -55,8 +69,8 @@ pub(super) struct Event {
 }
 
 impl Mailbox {
-    /// Whether the request is let in: the tokens of its prompts.
-    pub(super) fn poll_verdict(&self, cx: &mut Context<'_>) -> Poll<Result<u32, Declined>> {
+    /// Whether the request is let in.
+    pub(super) fn poll_verdict(&self, cx: &mut Context<'_>) -> Poll<Result<Taken, Declined>> {
         let mut inner = self.lock();
         match inner.verdict.take() {
             Some(verdict) => Poll::Ready(verdict),
@@ -71,6 +85,7 @@ impl Mailbox {
     pub(super) fn poll_mail(&self, mail: &mut Mail, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         mail.events.clear();
         mail.text.clear();
+        mail.likely.clear();
         let mut inner = self.lock();
         if inner.mail.events.is_empty() {
             return inner.failed.map_or_else(|| wait(&mut inner, cx), |failure| Poll::Ready(Err(failure)));
@@ -79,6 +94,19 @@ impl Mailbox {
         std::mem::swap(mail, &mut inner.mail);
         inner.mail.cached = mail.cached;
         Poll::Ready(Ok(()))
+    }
+
+    /// All vectors of a request, once there are so many numbers.
+    pub(super) fn poll_vectors(
+        &self,
+        numbers: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Vec<f32>, Failure>> {
+        let mut inner = self.lock();
+        if inner.vectors.len() == numbers {
+            return Poll::Ready(Ok(std::mem::take(&mut inner.vectors)));
+        }
+        inner.failed.map_or_else(|| wait(&mut inner, cx), |failure| Poll::Ready(Err(failure)))
     }
 
     /// Nobody wants the rest.
@@ -116,7 +144,7 @@ impl Post {
     }
 
     /// The request is let in, or not.
-    pub(super) fn decide(&self, verdict: Result<u32, Declined>) {
+    pub(super) fn decide(&self, verdict: Result<Taken, Declined>) {
         self.change(|inner| inner.verdict = Some(verdict));
     }
 
@@ -125,14 +153,19 @@ impl Post {
         self.0.lock().mail.cached += tokens;
     }
 
-    /// A token of `choice`: `say` appends its text and gives whether and how that ended the choice.
-    pub(super) fn write(&self, choice: u32, say: impl FnOnce(&mut String) -> Option<End>) -> Option<End> {
+    /// A token of `choice`: `say` appends its text, and how likely it was, and gives whether and how that ended the choice.
+    pub(super) fn write(&self, choice: u32, say: impl FnOnce(&mut Mail) -> Option<End>) -> Option<End> {
         let mut ended = None;
         self.change(|inner| {
-            ended = say(&mut inner.mail.text);
+            ended = say(&mut inner.mail);
             inner.mail.events.push(Event { choice, text_end: inner.mail.text.len(), end: ended });
         });
         ended
+    }
+
+    /// The vector of the next text.
+    pub(super) fn embed(&self, vector: &[f32]) {
+        self.change(|inner| inner.vectors.extend_from_slice(vector));
     }
 
     /// What is left will not be written.

@@ -1,5 +1,6 @@
 use plimsoll_batching::step::{Next, Scheduler};
 
+use super::ask::Wanted;
 use super::metrics::StepMetrics;
 use super::sequence::Sequence;
 use crate::executor::{Executor, Failed, Model, Output, Piece};
@@ -42,6 +43,15 @@ impl Ready {
     pub(super) fn room(&self) -> u32 {
         let limits = &self.model.limits;
         self.model.context.min(limits.kv_blocks.saturating_mul(limits.block_tokens))
+    }
+
+    /// More tokens than a prompt may have of which this is wanted: one is left for an answer, and a text that becomes a vector is
+    /// read in one step.
+    pub(super) fn room_for(&self, wanted: Wanted) -> u32 {
+        match wanted {
+            Wanted::Answers => self.room(),
+            Wanted::Vectors(_) => self.model.context.min(self.model.limits.step_tokens) + 1,
+        }
     }
 
     /// A sequence that the scheduler knows.
@@ -124,6 +134,7 @@ impl Ready {
 
     /// Gives out what was written. `ended` is told of each sequence that is over how many tokens it wrote.
     pub(super) fn finish(&mut self, executor: &mut dyn Executor, mut ended: impl FnMut(u32)) {
+        self.count_known();
         let mut tokens = self.output.tokens().iter();
         // The scheduler asks in the order of the plan, which is that of the pieces.
         self.scheduler.done(|wrote| {
@@ -137,5 +148,21 @@ impl Ready {
             *seat = None;
             Next::End
         });
+    }
+
+    /// Tokens that the executor had there already.
+    pub(super) fn known(&self) -> u32 {
+        self.output.known().iter().map(|(_, tokens)| tokens).sum()
+    }
+
+    /// Tells those whose prompts were known in part.
+    fn count_known(&self) {
+        for (piece, tokens) in self.output.known() {
+            let sequence = self.planned.get(*piece).and_then(|planned| self.sequences[planned.slot].as_ref());
+            // Who is read anew after he has written has been told before.
+            if let Some(sequence) = sequence.filter(|sequence| sequence.has_written_nothing()) {
+                sequence.post.cached(*tokens);
+            }
+        }
     }
 }

@@ -14,23 +14,32 @@ pub(super) struct Sequence {
     pub(super) number: Number,
     /// The prompt and what was written so far: after a preemption it is all read again.
     pub(super) tokens: Vec<u32>,
+    /// Tokens of the prompt.
+    pub(super) prompt: usize,
     pub(super) sampling: Sampling,
     pub(super) post: Arc<Post>,
     pub(super) choice: u32,
     pub(super) text: Text,
-    /// Whether it goes on to the limit, whatever the model says.
-    pub(super) endless: bool,
     /// Whether it has been let in before.
     pub(super) begun: bool,
 }
 
 impl Sequence {
+    pub(super) fn has_written_nothing(&self) -> bool {
+        self.tokens.len() == self.prompt
+    }
+
     /// Takes in the token that was written, the `last` that may be; gives how it ended, if it did.
     pub(super) fn write(&mut self, token: &Token, output: &Output, last: bool) -> Option<End> {
         self.tokens.push(token.id);
-        let said_all = token.end && !self.endless;
+        let said_all = token.end && !self.sampling.endless;
         let text = &mut self.text;
-        self.post.write(self.choice, |out| {
+        let tells = self.sampling.likely.is_some();
+        self.post.write(self.choice, |mail| {
+            let out = &mut mail.text;
+            if tells {
+                mail.likely.push(output.likely(token));
+            }
             if let Some(index) = text.push(output.text(token), out) {
                 return Some(End::Stop(index));
             }

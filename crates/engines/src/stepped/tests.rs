@@ -1,5 +1,8 @@
 //! Whole answers over an executor that keeps what it was given, driven a step at a time.
 
+mod told;
+mod vectors;
+
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -38,6 +41,8 @@ struct Told {
     fails_to_read: bool,
     fails_to_load: bool,
     paged: bool,
+    /// Tokens of the first piece of a sequence that it says were there.
+    knows: u32,
 }
 
 /// Bytes are tokens, and the next one is decided by all before it: as they stand in blocks, if there are any.
@@ -62,7 +67,14 @@ impl Executor for Toy {
         }
         told.loads += 1;
         self.memory.clear();
-        Ok(Model { name: "toy".into(), context: 64, limits: self.limits, paged: told.paged })
+        Ok(Model {
+            name: "toy".into(),
+            context: 64,
+            limits: self.limits,
+            paged: told.paged,
+            writes: true,
+            vector: 2,
+        })
     }
 
     fn read(&mut self, prompt: &Prompt) -> Result<Vec<u32>, Unread> {
@@ -95,11 +107,31 @@ impl Executor for Toy {
                 self.memory.insert(place(piece, position), *token);
             }
         }
+        for (index, piece) in
+            pieces.iter().enumerate().filter(|(_, piece)| told.knows > 0 && piece.tokens.len() > 1)
+        {
+            output.know(index, told.knows.min(piece.tokens.len() as u32));
+        }
         for piece in pieces.iter().filter(|piece| piece.writes) {
             let length = piece.position + piece.tokens.len() as u32;
             let token = next((0..length).map(|position| self.memory[&place(piece, position)]));
             output.write(token, &[token as u8], token == u32::from(b'z'));
+            if let Some(count) = piece.sampling.likely {
+                output.tell(&[token as u8], -0.25);
+                (0..count).for_each(|other| output.tell(&[b'0' + other], -1.0 - f32::from(other)));
+            }
         }
+        Ok(())
+    }
+
+    fn embed(&mut self, texts: &[&[u32]], vectors: &mut Vec<f32>) -> Result<(), Failed> {
+        let mut told = self.told.lock().unwrap();
+        if told.fails_to_step {
+            return Err(Failed("lost in the middle"));
+        }
+        assert!(texts.len() <= self.limits.sequences as usize);
+        told.steps.push(texts.iter().map(|text| text.len()).sum());
+        vectors.extend(texts.iter().flat_map(|text| [text.len() as f32, text[0] as f32]));
         Ok(())
     }
 
@@ -350,7 +382,11 @@ fn what_is_wrong_with_a_request_is_the_callers_to_mend() {
         (Kind::Completion, json!({"prompt": "why?"}), None),
         (Kind::Completion, json!({"prompt": "x", "top_p": 2}), None),
         (Kind::Chat, json!({"messages": []}), None),
-        (Kind::Embedding, json!({"input": "x"}), Some("model_not_supported")),
+        (Kind::Completion, json!({"prompt": "x", "logprobs": 21}), None),
+        (Kind::Chat, json!({"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}), None),
+        (Kind::Embedding, json!({"input": "x", "dimensions": 3}), None),
+        (Kind::Embedding, json!({"input": "seventeen letters"}), Some("context_length_exceeded")),
+        (Kind::Rerank, json!({"query": "x", "documents": ["x"]}), Some("model_not_supported")),
     ];
     for (kind, body, code) in asked {
         let mut answer = bench.ask(kind, &body);

@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_engines::remote::{self, Remote};
 use plimsoll_engines::{Authorize, Bearer, grpc, openai, orca, simulated};
 use plimsoll_fleet::Publisher;
 use plimsoll_fleet::source::Target;
 use plimsoll_types::{BackendSpec, Key, Keys, Locality, Prices, Section, ServedModel, StepTime};
+
+use super::executing::Executing;
 
 /// One backend, as it stands in the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,7 +162,8 @@ impl Section for BackendConfig {
             "url",
             "`http://` or `https://`, host, port, and the path before `/v1`; or `grpc://` or `grpcs://`, host and port of \
              another gateway, asked by `plimsoll.v1`; or `engine+unix://` and a socket, or `engine+tcp://`, host and port, of an \
-             executor, driven by `engine.proto` (docs/nodes.md).",
+             executor, driven by `engine.proto`; or `llama:` and a GGUF file that llama.cpp runs in this process, maybe with \
+             options as in a query (docs/nodes.md).",
         );
         keys.text(key, &mut self.url);
         let key = Key::new("models", "The models that it serves; left out, it is asked at `/v1/models`.");
@@ -325,7 +327,7 @@ impl BackendConfig {
         } else if let Some(invalid) = self.unreachable() {
             keys.wrong(invalid.key, invalid.why);
         }
-        if self.computes_steps() && self.resolve {
+        if self.executor().is_some() && self.resolve {
             keys.wrong(
                 "resolve",
                 "is of no use to an executor, which computes for one gateway; list each".into(),
@@ -372,19 +374,15 @@ impl BackendConfig {
         speaks_grpc(&self.url)
     }
 
-    /// Whether it is an executor whose steps are planned here.
+    /// The executor whose steps are planned here, if it is one.
     #[must_use]
-    pub fn computes_steps(&self) -> bool {
-        remote::Address::is_meant(&self.url)
+    pub(crate) fn executor(&self) -> Option<Executing<'_>> {
+        Executing::of(&self.url, self.connect_timeout)
     }
 
-    /// The executor at its address.
-    ///
-    /// # Errors
-    ///
-    /// Where the address is none.
-    pub fn executor(&self) -> Result<Remote, openai::Invalid> {
-        Ok(Remote::new(remote::Address::parse(&self.url)?, self.connect_timeout))
+    /// Whether it computes in this process.
+    pub(crate) fn is_in_process(&self) -> bool {
+        self.executor().is_some_and(|executor| executor.is_in_process())
     }
 
     /// Why nobody can talk to it, if so.
@@ -393,8 +391,8 @@ impl BackendConfig {
             let any = Target { host: "any".into(), port: 1, priority: 0, weight: 1 };
             return self.at_target(&any, 1).unreachable();
         }
-        if self.computes_steps() {
-            self.executor().err()
+        if let Some(executor) = self.executor() {
+            executor.check().err()
         } else if self.speaks_grpc() {
             grpc::Backend::new(&self.engine()).err()
         } else {

@@ -15,6 +15,8 @@ pub struct Overrides {
     pub allow_anyone: bool,
     /// Addresses of backends, where the file has none.
     pub backends: Vec<String>,
+    /// Engines in this process, `KIND=WHAT`, where the file has no backends.
+    pub engines: Vec<String>,
 }
 
 impl Config {
@@ -25,16 +27,24 @@ impl Config {
         self.admin = said.admin.unwrap_or(std::mem::take(&mut self.admin));
         self.threads = said.threads.unwrap_or(self.threads);
         self.allow_anyone |= said.allow_anyone;
-        if said.backends.is_empty() {
+        let backends = said.backends.iter().map(|url| ("--backend", url, url.clone()));
+        // `llama=model.gguf` is as good as a backend at `llama:model.gguf`.
+        let engines = said.engines.iter().map(|said| ("--engine", said, said.replacen('=', ":", 1)));
+        let all: Vec<_> = backends.chain(engines).collect();
+        if all.is_empty() {
             return;
         }
         if !self.backends.is_empty() {
-            return keys.wrong("backends", "are given in the file and by --backend; one must go".into());
+            return keys.wrong("backends", format!("are given in the file and by {}; one must go", all[0].0));
         }
-        for (index, url) in said.backends.into_iter().enumerate() {
+        for (index, (switch, said, url)) in all.into_iter().enumerate() {
             let backend = BackendConfig::at(format!("b{}", index + 1), url);
-            if let Some(invalid) = backend.unreachable() {
-                keys.wrong("backends", format!("--backend {}: {}", backend.url, invalid.why));
+            let invalid = match backend.is_in_process() {
+                false if switch == "--engine" => Some("must be llama=FILE".to_owned()),
+                _ => backend.unreachable().map(|invalid| invalid.why),
+            };
+            if let Some(why) = invalid {
+                keys.wrong("backends", format!("{switch} {said}: {why}"));
             }
             self.backends.push(backend);
         }

@@ -4,7 +4,8 @@ use bytes::BytesMut;
 use plimsoll_types::Usage;
 use serde::Serialize;
 
-use super::{Counted, Dialect, Origin, Written, event, finish_reason, json};
+use super::likely::InChat;
+use super::{Counted, Dialect, Likelihood, Origin, Written, event, finish_reason, json};
 use crate::simulated::text::End;
 
 /// Chat completions.
@@ -32,7 +33,7 @@ struct Document<'a, C> {
 struct Delta<'a> {
     index: u32,
     delta: Said<'a>,
-    logprobs: (),
+    logprobs: Option<InChat<'a>>,
     finish_reason: Option<&'static str>,
 }
 
@@ -48,7 +49,7 @@ struct Said<'a> {
 struct Choice<'a> {
     index: u32,
     message: Answer<'a>,
-    logprobs: (),
+    logprobs: Option<InChat<'a>>,
     finish_reason: &'static str,
 }
 
@@ -77,7 +78,11 @@ impl Chat {
     }
 
     fn chunk(&self, out: &mut BytesMut, index: u32, delta: Said<'_>, finish_reason: Option<&'static str>) {
-        let choices = [Delta { index, delta, logprobs: (), finish_reason }];
+        self.write(out, Delta { index, delta, logprobs: None, finish_reason });
+    }
+
+    fn write(&self, out: &mut BytesMut, delta: Delta<'_>) {
+        let choices = [delta];
         event(out, &self.document("chat.completion.chunk", &choices, self.include_usage.then_some(None)));
     }
 }
@@ -91,6 +96,11 @@ impl Dialect for Chat {
 
     fn token(&mut self, out: &mut BytesMut, choice: u32, text: &str) {
         self.chunk(out, choice, Said { role: None, content: Some(text) }, None);
+    }
+
+    fn rated(&mut self, out: &mut BytesMut, index: u32, (text, likely): (&str, Likelihood<'_>)) {
+        let (delta, logprobs) = (Said { role: None, content: Some(text) }, Some(InChat(vec![likely])));
+        self.write(out, Delta { index, delta, logprobs, finish_reason: None });
     }
 
     fn finish(&mut self, out: &mut BytesMut, choice: u32, end: End) {
@@ -108,9 +118,10 @@ impl Dialect for Chat {
     fn plain(&self, out: &mut BytesMut, choices: &[Written], usage: Usage, _: u64) {
         let choices: Vec<Choice<'_>> = (0..)
             .zip(choices)
-            .map(|(index, Written { text, end })| {
+            .map(|(index, Written { text, likely, end })| {
                 let message = Answer { role: "assistant", content: text, refusal: () };
-                Choice { index, message, logprobs: (), finish_reason: finish_reason(*end) }
+                let logprobs = (!likely.is_empty()).then(|| InChat(likely.tokens().collect()));
+                Choice { index, message, logprobs, finish_reason: finish_reason(*end) }
             })
             .collect();
         json(out, &self.document("chat.completion", &choices, Some(Some(usage.into()))));

@@ -4,7 +4,8 @@ use bytes::BytesMut;
 use plimsoll_types::Usage;
 use serde::Serialize;
 
-use super::{Counted, Dialect, Origin, Written, event, finish_reason, json};
+use super::likely::InCompletion;
+use super::{Counted, Dialect, Likelihood, Origin, Written, event, finish_reason, json};
 use crate::simulated::text::End;
 
 /// Text completions: a chunk of a stream looks like the whole answer.
@@ -13,6 +14,8 @@ pub(crate) struct Completion {
     origin: Origin,
     /// Whether the caller wants usage at the end of a stream.
     include_usage: bool,
+    /// Characters that each choice has said, where likelihoods are told.
+    said: Vec<usize>,
 }
 
 #[derive(Serialize)]
@@ -31,14 +34,14 @@ struct Document<'a> {
 struct Choice<'a> {
     index: u32,
     text: &'a str,
-    logprobs: (),
+    logprobs: Option<InCompletion<'a>>,
     finish_reason: Option<&'static str>,
 }
 
 impl Completion {
     /// The answer of this origin.
     pub(crate) fn new(origin: Origin, include_usage: bool) -> Self {
-        Self { id: format!("cmpl-{:016x}", origin.serial), origin, include_usage }
+        Self { id: format!("cmpl-{:016x}", origin.serial), origin, include_usage, said: Vec::new() }
     }
 
     fn document<'a>(&'a self, choices: &'a [Choice<'a>], usage: Option<Option<Counted>>) -> Document<'a> {
@@ -48,7 +51,11 @@ impl Completion {
     }
 
     fn chunk(&self, out: &mut BytesMut, index: u32, text: &str, finish_reason: Option<&'static str>) {
-        let choices = [Choice { index, text, logprobs: (), finish_reason }];
+        self.write(out, Choice { index, text, logprobs: None, finish_reason });
+    }
+
+    fn write(&self, out: &mut BytesMut, choice: Choice<'_>) {
+        let choices = [choice];
         event(out, &self.document(&choices, self.include_usage.then_some(None)));
     }
 }
@@ -58,6 +65,14 @@ impl Dialect for Completion {
 
     fn token(&mut self, out: &mut BytesMut, choice: u32, text: &str) {
         self.chunk(out, choice, text, None);
+    }
+
+    fn rated(&mut self, out: &mut BytesMut, index: u32, (text, likely): (&str, Likelihood<'_>)) {
+        let at = index as usize;
+        self.said.resize(self.said.len().max(at + 1), 0);
+        let logprobs = InCompletion { tokens: vec![likely], offset: self.said[at] };
+        self.said[at] = logprobs.end();
+        self.write(out, Choice { index, text, logprobs: Some(logprobs), finish_reason: None });
     }
 
     fn finish(&mut self, out: &mut BytesMut, choice: u32, end: End) {
@@ -74,11 +89,10 @@ impl Dialect for Completion {
     fn plain(&self, out: &mut BytesMut, choices: &[Written], usage: Usage, _: u64) {
         let choices: Vec<Choice<'_>> = (0..)
             .zip(choices)
-            .map(|(index, Written { text, end })| Choice {
-                index,
-                text,
-                logprobs: (),
-                finish_reason: Some(finish_reason(*end)),
+            .map(|(index, Written { text, likely, end })| {
+                let told = || InCompletion { tokens: likely.tokens().collect(), offset: 0 };
+                let logprobs = (!likely.is_empty()).then(told);
+                Choice { index, text, logprobs, finish_reason: Some(finish_reason(*end)) }
             })
             .collect();
         json(out, &self.document(&choices, Some(Some(usage.into()))));

@@ -238,7 +238,7 @@ impl Dialect for Response {
     }
 
     fn plain(&self, out: &mut BytesMut, choices: &[Written], usage: Usage, now: u64) {
-        let Some(Written { text, end }) = choices.first() else { return };
+        let Some(Written { text, end, .. }) = choices.first() else { return };
         let content = [part(text)];
         let output = [self.item(&content, Some(*end))];
         json(out, &self.document(&output, Some((*end, usage, now))));

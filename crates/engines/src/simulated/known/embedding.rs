@@ -1,8 +1,9 @@
 //! `/v1/embeddings`
 
+use plimsoll_types::Usage;
 use serde::Serialize;
 
-use super::{Answered, list, reading};
+use super::{Answered, Known, list, listed, reading};
 use crate::simulated::ask::{Fields, Input, Wrong, inputs};
 use crate::simulated::dialect::Origin;
 use crate::simulated::vector::embed;
@@ -11,26 +12,44 @@ use crate::simulated::vector::embed;
 const DIMENSIONS: u64 = 1_024;
 
 pub(super) fn embedding(fields: &Fields, origin: &Origin) -> Result<Answered, Wrong> {
-    #[derive(Serialize)]
-    struct Item {
-        object: &'static str,
-        index: usize,
-        embedding: Embedding,
-    }
-    let base64 = match fields.text("encoding_format")? {
-        None | Some("float") => false,
-        Some("base64") => true,
-        Some(_) => return Err(Wrong::field("encoding_format", "must be float or base64")),
-    };
-    let dimensions = fields.whole("dimensions", 1..=4_096)?.unwrap_or(DIMENSIONS) as usize;
+    let base64 = is_base64(fields)?;
+    let dimensions = dimensions(fields)?.unwrap_or(DIMENSIONS) as usize;
     let inputs = inputs(fields, "input")?;
     let work = reading(inputs.iter().map(Input::prompt), "input")?;
-    let item = |(index, input): (usize, &Input<'_>)| {
-        let embedding = Embedding::new(embed(&input.text(), dimensions), base64);
-        Item { object: "embedding", index, embedding }
-    };
-    let data = inputs.iter().enumerate().map(item).collect();
-    Ok(list(data, origin, work))
+    let vectors = inputs.iter().map(|input| embed(&input.text(), dimensions));
+    Ok(list(items(vectors, base64), origin, work))
+}
+
+/// The answer that gives these vectors.
+pub(crate) fn answer(vectors: impl Iterator<Item = Vec<f32>>, base64: bool, told: (&Origin, Usage)) -> Known {
+    listed(items(vectors, base64), told.0, told.1)
+}
+
+/// Whether the caller wants vectors as text.
+pub(crate) fn is_base64(fields: &Fields) -> Result<bool, Wrong> {
+    match fields.text("encoding_format")? {
+        None | Some("float") => Ok(false),
+        Some("base64") => Ok(true),
+        Some(_) => Err(Wrong::field("encoding_format", "must be float or base64")),
+    }
+}
+
+/// How many numbers a vector is to have, if the caller says.
+pub(crate) fn dimensions(fields: &Fields) -> Result<Option<u64>, Wrong> {
+    fields.whole("dimensions", 1..=4_096)
+}
+
+#[derive(Serialize)]
+struct Item {
+    object: &'static str,
+    index: usize,
+    embedding: Embedding,
+}
+
+fn items(vectors: impl Iterator<Item = Vec<f32>>, base64: bool) -> Vec<Item> {
+    let item =
+        |(index, vector)| Item { object: "embedding", index, embedding: Embedding::new(vector, base64) };
+    vectors.enumerate().map(item).collect()
 }
 
 #[derive(Serialize)]

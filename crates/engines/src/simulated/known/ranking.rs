@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Answered, Counted, Known, counted, list, reading, usage};
+use super::{Answered, Counted, Known, list, reading, usage};
 use crate::simulated::ask::{Fields, Wrong};
 use crate::simulated::dialect::{FINGERPRINT, Origin};
 use crate::simulated::tokens::Prompt;
@@ -47,7 +47,7 @@ pub(super) fn rerank(fields: &Fields, origin: &Origin) -> Result<Answered, Wrong
     let ranked = Ranked {
         id: format!("rerank-{:016x}", origin.serial),
         model: &origin.model,
-        usage: counted(&work),
+        usage: usage(&work).into(),
         results: results.collect(),
         system_fingerprint: FINGERPRINT,
     };
