@@ -70,7 +70,6 @@ fn request(clock: &Arc<dyn Clock>, body: &Bytes) -> Request {
         ask_usage: None,
         prompt_tokens: body.len() as u32 / 4,
         blocks: Blocks::default(),
-        cache_salt: None,
         max_tokens: None,
         tenant: None,
         priority: plimsoll_types::Priority::Normal,
@@ -79,7 +78,6 @@ fn request(clock: &Arc<dyn Clock>, body: &Bytes) -> Request {
         patience: None,
         forward: Vec::new(),
         explain: false,
-        cache_salt: None,
         received: clock.now(),
     };
     Request { envelope, body: body.clone() }

@@ -34,7 +34,7 @@ pub(super) struct Build {
     pub(super) prefix_cache: bool,
     /// How long the way to each gateway is, one way.
     pub(super) ways: Vec<Duration>,
-    /// How often an answer's tokens are told, where each by itself would change no statistic; the first and the last are
+    /// How often an answer's tokens are told, where each by itself would change hardly a statistic; the first and the last are
     /// always told at once.
     pub(super) coalesce: Option<Duration>,
     /// Whether it tells gateways what others have sent.
