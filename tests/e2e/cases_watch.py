@@ -85,15 +85,14 @@ def ask_much(stack):
 
 
 def looked_at(stack, work):
-    """Whose prompts are said to be read slowest, ten times a second while `work` goes on."""
+    """Where a request is said to cost most, ten times a second while `work` goes on."""
     over, dearest = threading.Event(), []
 
     def look():
         while not over.wait(0.1):
             status, _, body = wire.get(stack.gateway.admin, "/explain?model=tiny")
             equal(status, 200, "status of /explain")
-            by_prefill = lambda one: one["of_which_ms"]["prefill"]
-            dearest.append(max(json.loads(body)["backends"], key=by_prefill)["name"])
+            dearest.append(max(json.loads(body)["backends"], key=lambda one: one["cost_ms"])["name"])
 
     looker = threading.Thread(target=look)
     looker.start()
@@ -117,7 +116,7 @@ def a_slow_engine_gets_its_share_and_no_more_and_explain_says_why(stack):
             rounds.append(looked_at(stack, lambda: ask_much(stack)))
         done = [engine.counter("tokens_predicted_total") - then for engine, then in zip(stack.engines, before)]
     assert done[2] < 0.5 * (done[0] + done[1]) / 2, f"tokens written by each engine: {done}"
-    assert rounds[-1].count(slow.short_name) > len(rounds[-1]) / 2, f"who is said to read slowest: {rounds}"
+    assert rounds[-1].count(slow.short_name) > len(rounds[-1]) / 2, f"where a request is said to cost most: {rounds}"
 
 
 def an_engine_that_is_killed_is_out_within_a_second_and_back_when_it_listens(stack):
