@@ -84,39 +84,33 @@ def ask_much(stack):
     equal(statuses, [200] * 60, "statuses")
 
 
-def looked_at(stack, work):
-    """Where a request is said to cost most, ten times a second while `work` goes on."""
-    over, dearest = threading.Event(), []
+def a_slow_engine_gets_its_share_and_no_more_and_explain_says_why(stack):
+    stack.needs_gateway()
+    slow, over, ratios = stack.engines[2], threading.Event(), []
 
     def look():
+        # While requests run: what was learned of an engine that gets none for some seconds is forgotten on purpose.
         while not over.wait(0.1):
             status, _, body = wire.get(stack.gateway.admin, "/explain?model=tiny")
             equal(status, 200, "status of /explain")
-            dearest.append(max(json.loads(body)["backends"], key=lambda one: one["cost_ms"])["name"])
+            # First tokens of short prompts tell little of an engine on a busy machine; tokens by the dozen do.
+            costs = {one["name"]: one["of_which_ms"]["decode"] for one in json.loads(body)["backends"]}
+            ratios.append(costs.pop(slow.short_name) / max(costs.values()))
 
-    looker = threading.Thread(target=look)
-    looker.start()
-    try:
-        work()
-    finally:
-        over.set()
-        looker.join()
-    return dearest
-
-
-def a_slow_engine_gets_its_share_and_no_more_and_explain_says_why(stack):
-    stack.needs_gateway()
-    slow, rounds = stack.engines[2], []
     with slowed(slow):
         ask_much(stack)  # from which it is learned how fast each is
         before = [engine.counter("tokens_predicted_total") for engine in stack.engines]
-        # While requests run: what was learned of an engine that gets none for some seconds is forgotten on purpose. One that
-        # was held up once, by a busy machine, may be thought slower for a while.
-        while len(rounds) < 4 and not (rounds and rounds[-1].count(slow.short_name) > len(rounds[-1]) / 2):
-            rounds.append(looked_at(stack, lambda: ask_much(stack)))
+        looker = threading.Thread(target=look)
+        looker.start()
+        try:
+            ask_much(stack)
+        finally:
+            over.set()
+            looker.join()
         done = [engine.counter("tokens_predicted_total") - then for engine, then in zip(stack.engines, before)]
     assert done[2] < 0.5 * (done[0] + done[1]) / 2, f"tokens written by each engine: {done}"
-    assert rounds[-1].count(slow.short_name) > len(rounds[-1]) / 2, f"where a request is said to cost most: {rounds}"
+    # Slowness counts from twice the mean on, which the slow one is a part of: not at every look.
+    assert max(ratios) > 1.5, f"what writing there is said to cost, beside the others: {ratios}"
 
 
 def an_engine_that_is_killed_is_out_within_a_second_and_back_when_it_listens(stack):
