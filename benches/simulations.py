@@ -56,6 +56,12 @@ def conversations():
     return eight, eight.replace("count: 8", "count: 6")
 
 
+def with_line(text):
+    """A scenario that sends at once, with the line that the configuration has."""
+    assert "routing: {line_prefill_ms: 0}\n" in text
+    return text.replace("routing: {line_prefill_ms: 0}\n", "")
+
+
 def routing():
     """The default policy beside others, where its traces are there"""
     eight, six = conversations()
@@ -63,6 +69,7 @@ def routing():
         "Mooncake conversations, 8 backends": eight,
         "Mooncake conversations, 6 backends": six,
         "the same before 4 gateways, reports each second": f"{six}gateways: [{{count: 4}}]\nreports_ms: 1000\n",
+        "6 backends and a gateway that holds back": with_line(six),
     }
     names = ("azure-conversation", "azure-code", "three-regions", "mixed-gpus", "many-gateways")
     metrics = ("TTFT mean", "TTFT p99", "E2E mean", "attainment", "cache hit", "dollars")
@@ -86,17 +93,36 @@ def knowledge():
     rows = ["| gateways | reports | TTFT mean | to the first row | cache hit |", "|--:|---|--:|--:|--:|"]
     first = None
     worlds = ((1, 0), (1, 1_000), (1, 15_000), (4, 200), (4, 1_000), (4, 15_000), (4, 0), (16, 1_000))
-    for gateways, millis, caches in (*((*world, False) for world in worlds), (4, 1_000, True)):
+    sharing = ((six, 4, 1_000, True), (with_line(six), 1, 0, False), (with_line(six), 4, 1_000, True))
+    for world, gateways, millis, caches in (*((six, *world, False) for world in worlds), *sharing):
         told = f"reports_ms: {millis}\ntell_caches: {str(caches).lower()}\n"
-        text = f"{six}gateways: [{{count: {gateways}}}]\n{told}"
+        text = f"{world}gateways: [{{count: {gateways}}}]\n{told}"
         (policy,) = compare(text, ("expected_cost",))
         scores = {score["metric"]: score["mean"] for score in policy["scores"]}
         mean, hit = scores["TTFT mean"], scores["cache hit"]
         first = first or mean
         told = (f"each {millis / 1_000:g} s" if millis else "none") + (", of caches too" if caches else "")
+        told += ", holds back" if world != six else ""
         rows.append(f"| {gateways} | {told} | {mean:.2f} s | \u00d7{mean / first:.2f} | {100 * hit:.1f} % |")
     how = "Mooncake conversations, six backends, five seeds, as in the table above. One gateway knows all that was sent."
     return "benches/results.py knowledge", f"{how}\n\n" + "\n".join(rows)
+
+
+def line():
+    """What it is worth to send no more than is read soon"""
+    _, six = conversations()
+    at_once = "routing: {line_prefill_ms: 0}\n"
+    worlds = {
+        name: (f"{shown(name)}{at_once}", shown(name)) for name in ("azure-conversation", "azure-code")
+    } | {"Mooncake conversations, 6 backends": (six, with_line(six))}
+    metrics = ("TTFT mean", "TTFT p99", "E2E mean", "attainment", "cache hit")
+    rows = ["| | sends | " + " | ".join(metrics) + " |", "|---|---|" + "--:|" * len(metrics)]
+    for name, texts in worlds.items():
+        for sends, text in zip(("at once", "up to the line"), texts):
+            (policy,) = compare(text, ("expected_cost",))
+            rows.append(f"| {name} | {sends} | {cells(policy, metrics)} |")
+    how = "`expected_cost`, five seeds. What is refused, since it would have waited more than five seconds, attains nothing."
+    return "benches/results.py line", f"{how}\n\n" + "\n".join(rows)
 
 
 def regions():
@@ -205,4 +231,4 @@ def queued(name, rate, metrics):
     return rows
 
 
-ALL = (theory, mooncake, precise, routing, knowledge, regions, outage, queue)
+ALL = (theory, mooncake, precise, routing, knowledge, line, regions, outage, queue)
