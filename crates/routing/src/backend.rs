@@ -376,7 +376,9 @@ impl Backend {
 
     /// How many times what a request costs counts there.
     pub(crate) fn times(&self, now: Instant) -> f32 {
-        (self.weight() * self.ramp(now)).recip()
+        let share = self.weight() * self.ramp(now);
+        // As a rule, and cheaper than to divide.
+        if share == 1.0 { 1.0 } else { share.recip() }
     }
 
     /// What may be sent to it at `now`.

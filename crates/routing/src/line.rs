@@ -45,7 +45,7 @@ impl<'a> Line<'a> {
     }
 
     /// Whether `backend` is below it, so that the request may go there. One that is idle takes any request.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn has_room(&self, backend: &Backend) -> bool {
         if !backend.domains_have_room() {

@@ -244,6 +244,7 @@ fn dispatch(
     Dispatched::new(&pool.members[member], pool, request, known, probe)
 }
 
+#[inline(always)]
 fn usable(member: &Backend, tried: &[usize], line: &Line<'_>) -> bool {
     !tried.contains(&member.slot) && line.has_room(member)
 }
