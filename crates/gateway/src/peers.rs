@@ -34,7 +34,8 @@ pub(crate) fn say(house: &House, query: &str) -> Bytes {
     };
     // A place in the journal of another run says nothing here.
     let since = number("since").filter(|_| number("gateway") == Some(house.id));
-    let sent = fleet.journal.read(since, house.clock.now());
+    let now = house.clock.now();
+    let sent = fleet.journal.read(since, now);
     let names: HashMap<usize, &str> =
         fleet.backends.iter().map(|backend| (backend.slot, backend.spec.name.as_str())).collect();
     let prompts = sent.prompts.into_iter().filter_map(|(slot, blocks)| {
@@ -42,7 +43,7 @@ pub(crate) fn say(house: &House, query: &str) -> Bytes {
     });
     let loads = fleet.backends.iter().map(|backend| wire::SentLoad {
         backend: backend.spec.name.clone(),
-        unread_tokens: backend.load.queued_tokens(),
+        unread_tokens: backend.unread_tokens(now),
     });
     let sent = wire::Sent {
         gateway: house.id,

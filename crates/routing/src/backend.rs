@@ -163,15 +163,22 @@ impl Backend {
         self.cache.as_ref()
     }
 
+    /// Prompt tokens that were sent to it from here and are taken to be still unread, those of plain requests among them.
+    #[must_use]
+    pub fn unread_tokens(&self, now: Instant) -> u64 {
+        let plain = self.load.plain_nanos(now) as f32 * 1e-9 / self.speed.token.max(1e-9);
+        self.load.queued_tokens() + plain as u64
+    }
+
     /// It says how loaded it is.
     pub fn reported(&self, now: Instant, report: &Report) {
-        self.others.reported(now, report, (self.load.in_flight(), self.load.queued_tokens()));
+        self.others.reported(now, report, (self.load.in_flight(), self.unread_tokens(now)));
     }
 
     /// It says so along with the answer to a request that is over there, and is not given back here yet.
     pub fn reported_at_end(&self, now: Instant, report: &Report) {
         let own = self.load.in_flight().saturating_sub(1);
-        self.others.reported(now, report, (own, self.load.queued_tokens()));
+        self.others.reported(now, report, (own, self.unread_tokens(now)));
     }
 
     /// Seconds until it has read what others sent there, at this pace and where one of their prompts takes so many seconds

@@ -143,6 +143,8 @@ mod tests {
         let later = RequestShape { now: Instant::ORIGIN + Duration::from_millis(300), ..shape(500) };
         assert!(Line::of(&later, &Conditions::UNKNOWN, &config).has_room(&backend));
         assert_eq!((backend.load.in_flight(), backend.load.decoding()), (1, 1));
+        assert!((8_000..10_000).contains(&backend.unread_tokens(Instant::ORIGIN)), "others are told of it");
+        assert_eq!(backend.unread_tokens(later.now), 0);
     }
 
     #[test]

@@ -58,8 +58,12 @@ impl Load {
     /// Seconds that reading them is predicted to take, and what is left by now of reading the prompts of plain requests.
     #[must_use]
     pub fn queued_seconds(&self, now: Instant) -> f32 {
-        let plain = self.busy_until.load(Relaxed).saturating_sub(now.as_nanos());
-        (self.queued_nanos.load(Relaxed) + plain) as i64 as f32 * 1e-9
+        (self.queued_nanos.load(Relaxed) + self.plain_nanos(now)) as i64 as f32 * 1e-9
+    }
+
+    /// Nanoseconds that are left by now of reading the prompts of plain requests.
+    pub(crate) fn plain_nanos(&self, now: Instant) -> u64 {
+        self.busy_until.load(Relaxed).saturating_sub(now.as_nanos())
     }
 
     /// Tokens of prompts and expected answers of all that is in flight.

@@ -63,11 +63,11 @@ impl Router {
         let conditions = pool.conditions(request.now, config);
         let line = Line::of(request, &conditions, config);
         let round = Round::of(pool.members.len(), &mut self.rng);
-        let usable = |index: usize| {
+        let usable = |index: usize, line: &Line<'_>| {
             let member = &pool.members[index];
             pool.is_eligible(index, request)
                 && member.service(request.now) == Service::Open
-                && usable(member, tried, &line)
+                && usable(member, tried, line)
         };
         let due = self.choose(pool, round, (tried, request), (&line, config));
         // Only a request that has another try left is sent where it may well fail.
@@ -75,19 +75,17 @@ impl Router {
         {
             return Ok(dispatch(pool, probe, request, ((&conditions, Found::default()), true)));
         }
-        self.prefixes.look_up(pool, request, usable);
+        self.prefixes.look_up(pool, request, |index| usable(index, &line));
         if self.chosen.is_empty() && !round.is_whole() {
             // Whoever can serve it is found, be there only one.
             self.choose(pool, Round::whole(pool.members.len()), (tried, request), (&line, config));
         }
-        if !round.is_whole() {
-            self.add_owners(pool, usable);
-        }
-        self.add_holders(pool, request, |index| {
-            let member = &pool.members[index];
-            pool.is_eligible(index, request)
-                && member.service(request.now) == Service::Open
-                && self::usable(member, tried, &line.for_holders())
+        self.add_owners(pool, |index, cached| {
+            // Who has most of the prompt takes it though it has much to read: this adds little to it, and elsewhere all of it
+            // would have to be read.
+            let has_most = 2 * cached > request.prompt_tokens;
+            let line = if has_most { line.for_holders() } else { line };
+            (has_most || !round.is_whole()) && usable(index, &line)
         });
         let picked = self.pick_chosen(pool, request, conditions);
         self.prefixes.forget();
@@ -121,23 +119,13 @@ impl Router {
         Some(dispatched)
     }
 
-    /// Of a large pool, those that have the prompt cached or where it is at home are candidates too, whomever the round came by.
-    fn add_owners(&mut self, pool: &Pool, usable: impl Fn(usize) -> bool) {
+    /// Those that have the prompt cached, or where it is at home, are candidates too if they are `usable` with so many tokens
+    /// of it, whomever the round came by.
+    fn add_owners(&mut self, pool: &Pool, usable: impl Fn(usize, u32) -> bool) {
         for slot in self.prefixes.owners() {
             let Some(index) = pool.member_in(*slot as usize) else { continue };
-            if usable(index) && !self.chosen.contains(&(index as u32)) {
-                self.chosen.push(index as u32);
-            }
-        }
-    }
-
-    /// Those that have most of the prompt are candidates though they have much to read: this adds little to it, and elsewhere
-    /// all of it would have to be read.
-    fn add_holders(&mut self, pool: &Pool, request: &RequestShape<'_>, usable: impl Fn(usize) -> bool) {
-        for slot in self.prefixes.owners() {
-            let Some(index) = pool.member_in(*slot as usize) else { continue };
-            let holds = self.prefixes.cached().of(*slot as usize);
-            if 2 * holds > request.prompt_tokens && !self.chosen.contains(&(index as u32)) && usable(index) {
+            let cached = self.prefixes.cached().of(*slot as usize);
+            if usable(index, cached) && !self.chosen.contains(&(index as u32)) {
                 self.chosen.push(index as u32);
             }
         }
