@@ -120,9 +120,10 @@ impl Dispatched {
             self.backend.answered(now, ttft);
             self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
             let elapsed = ttft - self.backend.round_trip();
-            self.backend.pace.measured(now, self.in_the_way, elapsed);
-            self.backend.gray.answered(self.in_the_way, elapsed);
-            self.pool.pace.measured(now, self.in_the_way, elapsed);
+            let took = (self.in_the_way, elapsed);
+            self.pool.pace.measured(now, 1.0, took);
+            self.backend.pace.measured(now, self.pool.pace.read(now, 1.0), took);
+            self.backend.gray.answered(took);
         }
         self.start();
     }
@@ -143,10 +144,10 @@ impl Dispatched {
     /// fast tokens are written.
     pub fn used(&self, now: Instant, usage: Usage, writing: Writing) {
         let predicted = self.backend.predicted_token(now);
-        writing.teach(&self.backend.writing, now, predicted);
-        writing.teach(&self.pool.writing, now, predicted);
-        if let Some((predicted, elapsed)) = writing.took(predicted) {
-            self.backend.gray.wrote(predicted, elapsed);
+        if let Some(took) = writing.took(predicted) {
+            self.pool.writing.measured_of_many(now, took);
+            self.backend.writing.measured(now, self.pool.writing.read(now, 1.0), took);
+            self.backend.gray.wrote(took);
         }
         // What it says is what is paid for.
         let prompt = if usage.prompt > 0 { usage.prompt } else { self.prompt_tokens };
@@ -248,9 +249,9 @@ mod tests {
     #[test]
     fn a_measured_pace_makes_the_next_expectation() {
         let pool = Arc::new(Pool::new("m", "round_robin", members(1)));
-        let mut first = dispatch(&pool);
-        first.first_token(Instant::from_nanos(500_000_000));
-        drop(first);
+        for _ in 0..10 {
+            dispatch(&pool).first_token(Instant::from_nanos(500_000_000));
+        }
         let next = dispatch(&pool);
         assert!((0.45..0.55).contains(&next.expected_ttft), "{}", next.expected_ttft);
     }

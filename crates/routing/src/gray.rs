@@ -69,12 +69,12 @@ pub struct Found {
 
 impl Gray {
     /// A first token came that was predicted to take so many seconds, and took so many.
-    pub(crate) fn answered(&self, predicted: f32, elapsed: f32) {
+    pub(crate) fn answered(&self, (predicted, elapsed): (f32, f32)) {
         self.first.add(predicted, elapsed);
     }
 
     /// The same of the further ones of an answer.
-    pub(crate) fn wrote(&self, predicted: f32, elapsed: f32) {
+    pub(crate) fn wrote(&self, (predicted, elapsed): (f32, f32)) {
         self.further.add(predicted, elapsed);
     }
 
@@ -231,8 +231,8 @@ mod tests {
     fn answer(fleet: &Fleet, now: Instant, (count, paces): (usize, &[f32])) {
         for (backend, pace) in fleet.backends.iter().zip(paces) {
             for _ in 0..count {
-                backend.pace.measured(now, 1.0, *pace);
-                backend.gray.answered(1.0, *pace);
+                backend.pace.measured(now, 1.0, (1.0, *pace));
+                backend.gray.answered((1.0, *pace));
             }
         }
     }
@@ -276,8 +276,8 @@ mod tests {
             let now = at(5 * round);
             for (backend, pace) in fleet.backends.iter().zip([1.0, 1.0, 8.0]) {
                 for _ in 0..10 {
-                    backend.writing.measured(now, 1.0, pace);
-                    backend.gray.wrote(1.0, pace);
+                    backend.writing.measured(now, 1.0, (1.0, pace));
+                    backend.gray.wrote((1.0, pace));
                 }
             }
             let slow: Vec<usize> = fleet.look_for_slow(now).iter().map(|found| found.backend.slot).collect();

@@ -113,7 +113,7 @@ mod tests {
         assert!(has_room(&backend, &config));
         busy(&backend, 1_500);
         assert!(has_room(&backend, &config), "75 ms at the usual pace");
-        backend.pace.measured(Instant::ORIGIN, 1.0, 2.0);
+        backend.pace.measured(Instant::ORIGIN, 1.0, (1.0, 2.0));
         assert!(!has_room(&backend, &config), "and 150 ms at its own");
         let any = Config { line_prefill: Duration::ZERO, ..Config::default() };
         assert!(has_room(&backend, &any));

@@ -11,12 +11,19 @@ const MEMORY_SECONDS: f32 = 10.0;
 /// Predictions of this many seconds and more count in full; shorter ones tell less, since the network, the step under
 /// way and the scheduler of this machine are most of what was measured.
 const TELLING_SECONDS: f32 = 0.1;
-/// The least weight of a sample.
-const LEAST_WEIGHT: f32 = 0.02;
+/// The least weight of a sample, and the unit of evidence.
+const LEAST_WEIGHT: f32 = 0.04;
+/// Samples in full of which the mean is, in the most.
+const MOST_EVIDENCE: f32 = 10.0;
+/// What is believed beforehand weighs so many samples in full: a cold start alone condemns nobody.
+const PRIOR_EVIDENCE: f32 = 0.2;
 /// How far a prediction may be off.
 const RANGE: (f32, f32) = (0.05, 20.0);
+/// How far a single sample may be beside what is usual among many.
+const UNUSUAL: f32 = 1.25;
 
-/// How many times as long as predicted a first token takes, as an exponentially weighted mean.
+/// How many times as long as predicted something takes, as the mean of what was measured, in which each sample weighs as
+/// much as it tells and the last ten in full are most of it.
 ///
 /// A reading drifts back to a given prior as it ages, so that one bad sample does not keep traffic, and with it better
 /// samples, away for good.
@@ -27,26 +34,64 @@ impl Pace {
     /// The factor at `now`, or `prior` as far as what was measured is old.
     #[must_use]
     pub fn read(&self, now: Instant, prior: f32) -> f32 {
-        self.0.read(now).map_or(prior, |(value, age)| prior + (value - prior) * kept(age, MEMORY_SECONDS))
+        self.0.read(now).map_or(prior, |(known, age)| {
+            // How much evidence there is stands in the last digits, where it does no harm.
+            prior + (known - prior) * kept(age, MEMORY_SECONDS)
+        })
     }
 
-    /// Takes in that what was predicted to take `predicted` seconds took `elapsed`.
-    pub fn measured(&self, now: Instant, predicted: f32, elapsed: f32) {
+    /// Takes in that what was predicted to take `predicted` seconds took `elapsed`, where `prior` was the factor to expect
+    /// before anything was measured.
+    pub fn measured(&self, now: Instant, prior: f32, (predicted, elapsed): (f32, f32)) {
         let sample = (elapsed / predicted.max(1e-6)).clamp(RANGE.0, RANGE.1);
         let telling = (predicted / TELLING_SECONDS).clamp(LEAST_WEIGHT, 1.0);
-        self.0.update(now, |before| match before {
-            None => sample,
-            // A sample weighs a tenth, and more the older the last one is.
-            Some((value, age)) => {
-                value + (sample - value) * telling * (1.0 - kept(age, MEMORY_SECONDS)).max(0.1)
-            }
+        self.0.update(now, |before| {
+            let (known, kept) = match before {
+                None => (Known { value: prior, evidence: PRIOR_EVIDENCE }, 1.0),
+                Some((packed, age)) => (Known::unpack(packed), kept(age, MEMORY_SECONDS)),
+            };
+            let evidence = (known.evidence * kept + telling).min(MOST_EVIDENCE);
+            // A sample weighs more the older the last one is.
+            let weight = telling * (1.0 - kept).max(evidence.recip());
+            Known { value: known.value + (sample - known.value) * weight, evidence }.pack()
         });
+    }
+
+    /// The same of one of many, which may be out of the ordinary: how far a sample may move what is usual is bounded
+    /// (Huber's estimator of location, 1964), so that it is neither the few slow ones that decide it nor the last one.
+    pub fn measured_of_many(&self, now: Instant, (predicted, elapsed): (f32, f32)) {
+        let usual = predicted * self.read(now, 1.0);
+        let elapsed = if self.is_known() { elapsed.clamp(usual / UNUSUAL, usual * UNUSUAL) } else { elapsed };
+        self.measured(now, 1.0, (predicted, elapsed));
     }
 
     /// Whether anything was measured yet.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.0.is_known()
+    }
+}
+
+/// What a [`Pace`] knows, in one number.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    value: f32,
+    /// Samples in full that it is the mean of.
+    evidence: f32,
+}
+
+impl Known {
+    /// The last digits of the value, less than a thirty-thousandth of it, count the evidence.
+    const DIGITS: u32 = 0xff;
+
+    fn pack(self) -> f32 {
+        let units = (self.evidence / LEAST_WEIGHT).round() as u32;
+        f32::from_bits(self.value.to_bits() & !Self::DIGITS | units.min(Self::DIGITS))
+    }
+
+    fn unpack(packed: f32) -> Self {
+        let units = packed.to_bits() & Self::DIGITS;
+        Self { value: packed, evidence: units as f32 * LEAST_WEIGHT }
     }
 }
 
@@ -70,13 +115,6 @@ impl Writing {
     pub(crate) fn took(&self, predicted: f32) -> Option<(f32, f32)> {
         (self.tokens >= FEW_TOKENS).then_some((predicted * self.tokens as f32, self.seconds))
     }
-
-    /// Teaches `pace`, where a token was predicted to take so many seconds.
-    pub(crate) fn teach(&self, pace: &Pace, now: Instant, predicted: f32) {
-        if let Some((predicted, elapsed)) = self.took(predicted) {
-            pace.measured(now, predicted, elapsed);
-        }
-    }
 }
 
 /// Fewer than this may have come in one packet.
@@ -98,29 +136,59 @@ mod tests {
     #[test]
     fn a_bad_sample_is_forgotten_when_nothing_follows() {
         let pace = Pace::default();
-        pace.measured(at(1), 1.0, 9.0);
-        assert!(pace.read(at(1), 1.0) > 8.9);
+        pace.measured(at(1), 1.0, (1.0, 9.0));
+        assert!(pace.read(at(1), 1.0) > 7.0);
         assert!(pace.read(at(120), 1.0) < 1.01);
     }
 
     #[test]
-    fn what_was_waited_for_teaches_how_fast_one_writes_and_a_few_tokens_teach_nothing() {
-        let (pace, mut writing) = (Pace::default(), Writing::default());
+    fn a_cold_start_is_made_good_by_as_many_samples_as_tell_as_much() {
+        let pace = Pace::default();
+        pace.measured(at(1), 1.0, (0.01, 2.0));
+        assert!((5.0..10.0).contains(&pace.read(at(1), 1.0)), "{}", pace.read(at(1), 1.0));
+        for _ in 0..20 {
+            pace.measured(at(1), 1.0, (0.01, 0.01));
+        }
+        assert!(pace.read(at(1), 1.0) < 2.0, "{}", pace.read(at(1), 1.0));
+        for _ in 0..10 {
+            pace.measured(at(1), 1.0, (1.0, 1.0));
+        }
+        assert!(pace.read(at(1), 1.0) < 1.2, "{}", pace.read(at(1), 1.0));
+    }
+
+    #[test]
+    fn what_is_usual_is_so_whatever_a_third_of_them_takes() {
+        let pace = Pace::default();
+        for number in 0..300 {
+            pace.measured_of_many(at(1), (1.0, if number % 3 == 2 { 9.0 } else { 1.0 }));
+        }
+        assert!((1.0..1.3).contains(&pace.read(at(1), 1.0)), "{}", pace.read(at(1), 1.0));
+        for _ in 0..200 {
+            pace.measured_of_many(at(1), (1.0, 9.0));
+        }
+        assert!(pace.read(at(1), 1.0) > 8.0, "where all are slow, slow is usual: {}", pace.read(at(1), 1.0));
+    }
+
+    #[test]
+    fn a_few_tokens_tell_nothing() {
+        let mut writing = Writing::default();
         for tokens in 1..=100 {
             writing.waited(Duration::from_millis(20), 1);
-            writing.teach(&pace, at(1), 0.01);
-            assert_eq!(pace.is_known(), tokens >= 8);
+            assert_eq!(writing.took(0.01).is_some(), tokens >= 8);
         }
-        assert!((pace.read(at(1), 1.0) - 2.0).abs() < 0.01, "{}", pace.read(at(1), 1.0));
+        let (predicted, elapsed) = writing.took(0.01).unwrap();
+        assert!((predicted - 1.0).abs() < 1e-3 && (elapsed - 2.0).abs() < 1e-3, "{predicted} {elapsed}");
     }
 
     #[test]
     fn samples_pull_the_mean_towards_themselves_and_long_ones_more() {
         let read = |predicted: f32| {
             let pace = Pace::default();
-            pace.measured(at(1), 1.0, 1.0);
+            for _ in 0..10 {
+                pace.measured(at(1), 1.0, (1.0, 1.0));
+            }
             for _ in 0..20 {
-                pace.measured(at(1), predicted, 2.0 * predicted);
+                pace.measured(at(1), 1.0, (predicted, 2.0 * predicted));
             }
             pace.read(at(1), 1.0)
         };

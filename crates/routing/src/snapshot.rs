@@ -350,7 +350,7 @@ pub(crate) mod tests {
     fn a_backend_that_stays_keeps_what_is_in_flight() {
         let first = Fleet::new(vec![spec("a"), spec("b")], Config::default(), None);
         busy(&first.backends[0], 7);
-        first.pool("m").unwrap().pace.measured(Instant::ORIGIN, 1.0, 3.0);
+        first.pool("m").unwrap().pace.measured(Instant::ORIGIN, 1.0, (1.0, 3.0));
         let second = Fleet::new(vec![spec("c"), spec("a")], Config::default(), Some(&first));
         assert_eq!(second.backends[1].load.in_flight(), 1);
         assert_eq!(second.backends[0].slot, 2, "slots are never used again");

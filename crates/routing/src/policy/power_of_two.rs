@@ -44,8 +44,8 @@ mod tests {
     #[test]
     fn milliseconds_do_not_keep_anybody_out() {
         let members = members(2);
-        members[0].pace.measured(shape(10).now, 0.01, 0.01);
-        members[1].pace.measured(shape(10).now, 0.01, 0.013);
+        members[0].pace.measured(shape(10).now, 1.0, (0.01, 0.01));
+        members[1].pace.measured(shape(10).now, 1.0, (0.01, 0.013));
         let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         let mut rng = rng();
         let second = (0..1_000).filter(|_| PowerOfTwo.pick(&shape(10), candidates, &mut rng) == 1).count();

@@ -47,7 +47,7 @@ mod tests {
         for (index, member) in members.iter().enumerate() {
             (0..=index).for_each(|_| busy(member, 1));
             // The fuller, the faster.
-            member.pace.measured(shape(10).now, 1.0, 1.0 / (index + 1) as f32);
+            member.pace.measured(shape(10).now, 1.0, (1.0, 1.0 / (index + 1) as f32));
         }
         let candidates = Candidates::new(&members, None, Conditions::UNKNOWN).unwrap();
         let mut rng = rng();
