@@ -187,7 +187,7 @@ fn read_type(name: &[u8], seen: &mut Seen) {
 }
 
 /// Takes a value and says whether it is more than null, `false` or nothing.
-fn something(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
+pub(crate) fn something(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
     let kind = scanner.kind()?;
     let at = scanner.skip()?;
     Ok(match kind {

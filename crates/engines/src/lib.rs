@@ -17,6 +17,7 @@
 
 mod authorize;
 pub mod batch;
+pub mod continuation;
 mod engine;
 pub mod event;
 pub mod executor;

@@ -98,7 +98,7 @@ impl Events {
 }
 
 /// The offset behind the first blank line.
-fn end_of_event(text: &[u8]) -> Option<usize> {
+pub(crate) fn end_of_event(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         at += memchr::memchr(b'\n', &text[at..])? + 1;
@@ -136,7 +136,7 @@ pub fn data(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The data of an event. One line of data, which is all that engines send, is not copied; of several, the first is
 /// looked at.
-fn data_of(event: &[u8]) -> &[u8] {
+pub(crate) fn data_of(event: &[u8]) -> &[u8] {
     let mut rest = event;
     loop {
         if let Some(data) = rest.strip_prefix(b"data:") {

@@ -59,6 +59,7 @@ impl Member {
             locality: self.locality.clone(),
             accelerator: self.gpu.accelerator.to_owned(),
             models: vec![ServedModel::plain(self.model)],
+            continues_chats: None,
             step_time: Some(self.gpu.time),
             kv_tokens: Some(self.gpu.kv_tokens),
             round_trip: Some(self.round_trip),
