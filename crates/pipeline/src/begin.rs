@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 use crate::attempt::{self, Begun, Ended, Limits};
+use crate::continuation::{Rest, writes_on};
 use crate::gathered::Gathered;
 use crate::meter::Meter;
 use crate::parts;
@@ -36,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) lane: Arc<Lane>,
     /// Where it may be served.
     pub(crate) allowed: Allowed,
+    /// Whether it is the rest of an answer that has begun elsewhere.
+    pub(crate) goes_on: bool,
     /// How many texts it has, if it is a part of another: its answer is good as a whole, and if it is one to each.
     pub(crate) part_of: Option<u32>,
     pub(crate) held: Held,
@@ -59,6 +62,8 @@ pub(crate) struct Live {
     pub(crate) gap: Duration,
     /// When the caller's time for all of it is over.
     pub(crate) deadline: Instant,
+    /// By what it goes on elsewhere, where it can.
+    pub(crate) rest: Option<Box<Rest>>,
 }
 
 /// A request at a backend. When it leaves, whoever waits for room is called.
@@ -125,15 +130,10 @@ impl DerefMut for Sent {
 pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
     let begun = match parts::cut(&job) {
         Some(cut) => parts::begin(&mut job, cut).await,
-        None => attempts(&mut job).await,
+        None => attempts(&mut job, &[]).await,
     };
     match begun {
-        Ok((begun, dispatched)) => {
-            let idle = job.held.snapshot.config.idle_limit;
-            let gap = job.request.envelope.patience.map_or(idle, |patience| patience.min(idle));
-            let deadline = job.request.envelope.deadline.unwrap_or(Instant::NEVER);
-            Ok(Live { begun, dispatched, held: job.held, gap, deadline })
-        }
+        Ok(begun) => Ok(Live { rest: Rest::of(&job), ..live(job, begun) }),
         Err(error) => {
             job.held.meter.failed(&error);
             Err(error)
@@ -141,20 +141,33 @@ pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
     }
 }
 
-pub(crate) async fn attempts(job: &mut Job) -> Result<(Begun, Sent), ServeError> {
-    let mut tried = SmallVec::<[usize; 4]>::new();
-    let (mut sent, mut last, mut charge) = (0, None, None);
+/// An answer that has begun, of a job that goes nowhere else for now.
+pub(crate) fn live(job: Job, (begun, dispatched): (Begun, Sent)) -> Live {
+    let idle = job.held.snapshot.config.idle_limit;
+    let gap = job.request.envelope.patience.map_or(idle, |patience| patience.min(idle));
+    let deadline = job.request.envelope.deadline.unwrap_or(Instant::NEVER);
+    Live { begun, dispatched, held: job.held, gap, deadline, rest: None }
+}
+
+/// Makes attempts at others than the backends in the slots `lost`.
+pub(crate) async fn attempts(job: &mut Job, lost: &[usize]) -> Result<(Begun, Sent), ServeError> {
+    let mut tried = SmallVec::<[usize; 4]>::from_slice(lost);
+    let (mut sent, mut last, mut charge, mut waits) = (0, None, None, true);
     loop {
         let picked = match dispatch(job, &tried) {
             // Before the first attempt there is time to wait, and nobody is overtaken.
-            Err(PickError::Full) if tried.is_empty() => held(job).await?,
+            Err(PickError::Full) if waits => held(job).await?,
             picked => picked.map(|dispatched| (dispatched, charge.take())),
         };
+        waits = false;
         let mut dispatched = match picked {
             Ok(dispatched) => Sent::new(dispatched, job),
             Err(error) => return Err(last.map_or_else(|| refused_by(error), Ended::error)),
         };
         tried.push(dispatched.backend.slot);
+        if job.goes_on && !writes_on(&dispatched.backend, job.request.envelope.kind) {
+            continue;
+        }
         let begun = attempt_at(job, &mut dispatched).await;
         if job.held.watch.answer.borrow().as_ref().is_some_and(|answer| answer.is_accounted_for()) {
             dispatched.is_accounted_for();

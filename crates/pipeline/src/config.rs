@@ -24,6 +24,8 @@ pub struct Config {
     pub retry_percent: u64,
     /// Second tries allowed each second besides.
     pub retry_per_second: u64,
+    /// How often an answer may go on at another backend after its first token.
+    pub continuations: u64,
     /// The longest wait for the first token at one backend.
     pub ttft_limit: Duration,
     /// How many times its expected time to first token a backend may take.
@@ -61,6 +63,7 @@ impl Default for Config {
             max_attempts: 3,
             retry_percent: 20,
             retry_per_second: 10,
+            continuations: 1,
             ttft_limit: Duration::from_secs(30),
             ttft_factor: 20.0,
             ttft_floor: Duration::from_secs(5),
@@ -129,6 +132,12 @@ impl Section for Config {
             "Second tries allowed each second besides, so that little traffic has some.",
         );
         keys.number(key, 0..=10_000, &mut self.retry_per_second);
+        let key = Key::new(
+            "continuations",
+            "How often a stream whose backend is lost after its first token may go on at another backend of its model, each \
+             time as a second try. Chats go on at backends with `continues_chats`.",
+        );
+        keys.number(key, 0..=10, &mut self.continuations);
         let key = Key::new(
             "ttft_limit_ms",
             "The longest wait for the first token at one backend; then another is tried.",

@@ -17,6 +17,7 @@
 mod attempt;
 mod begin;
 mod config;
+mod continuation;
 mod gathered;
 mod lane;
 mod meter;

@@ -119,6 +119,11 @@ impl Meter {
         self.finish = peeked.finish.or(self.finish);
     }
 
+    /// The answer goes on at another backend, which has written nothing yet.
+    pub(crate) fn goes_on(&mut self) {
+        self.writing = Writing::default();
+    }
+
     /// What the backend took to write, as far as the client was waiting for it.
     pub(crate) fn writing(&self) -> Writing {
         self.writing

@@ -94,6 +94,12 @@ impl ModelMetrics {
         })
     }
 
+    /// Counts an answer that was to go on at another backend. Rare, so the handle is looked up.
+    pub(crate) fn continued(&self, does: bool) {
+        let outcome = if does { "continued" } else { "failed" };
+        catalog::CONTINUATIONS.counter(&[&self.model, outcome]).increment(1);
+    }
+
     /// Counts a second try. Rare, so the handle is looked up.
     pub(crate) fn retried(&self, reason: &str) {
         catalog::RETRIES.counter(&[&self.model, reason]).increment(1);

@@ -151,12 +151,13 @@ fn part_of(job: &Job, request: Request, texts: u32) -> Job {
         lane: Arc::clone(&job.lane),
         allowed: job.allowed,
         part_of: Some(texts),
+        goes_on: false,
         held,
     }
 }
 
 async fn answer(mut part: Job) -> Result<Answered, ServeError> {
-    let (begun, sent) = attempts(&mut part).await?;
+    let (begun, sent) = attempts(&mut part, &[]).await?;
     let Begun { head, mut chunks } = begun;
     Ok(Answered { head, chunk: chunks.pop().unwrap_or_default(), sent, meter: part.held.meter })
 }

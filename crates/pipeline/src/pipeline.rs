@@ -120,7 +120,7 @@ impl Pipeline {
         self.budget.borrow_mut().deposit(request.envelope.received, &snapshot.config);
         let meter = Meter::new(&lane, &self.clock, &request.envelope, snapshot.config.log_requests);
         let held = Held { watch: self.sweeper.watch(), meter, snapshot, _permit: Some(permit) };
-        Ok(Job { core: Rc::clone(self), request, lane, allowed, part_of: None, held })
+        Ok(Job { core: Rc::clone(self), request, lane, allowed, part_of: None, goes_on: false, held })
     }
 
     /// The engine of a backend, made when it is first needed here.

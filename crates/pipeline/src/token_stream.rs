@@ -1,8 +1,6 @@
 //! Tokens on their way back: polled through from the backend to the client's connection. Hot path: no task, no
 //! channel, no allocation for each event.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +13,7 @@ use plimsoll_types::{Chunk, Clock, Instant, Peeked, ServeError};
 
 use crate::attempt::poll_chunk;
 use crate::begin::Live;
+use crate::continuation::{Beginning, go_on};
 use crate::sweeper::Watch;
 
 /// What a client is sent next.
@@ -31,10 +30,8 @@ pub enum Flow {
 /// How long a backend may take to end the transfer after it ended the stream.
 const AFTER_DONE: Duration = Duration::from_secs(1);
 
-type Beginning = Pin<Box<dyn Future<Output = Result<Live, ServeError>>>>;
-
 enum State {
-    /// The client has its headers already, the first token has not come.
+    /// The client has its headers already, and the first token has not come, or the first one of another backend.
     Beginning(Beginning),
     Live(Box<Flowing>),
     Ended,
@@ -48,8 +45,14 @@ pub struct TokenStream {
     keep_alive: Duration,
 }
 
+/// Whose limit has passed.
+enum Passed {
+    Callers(ServeError),
+    Backends(ServeError),
+}
+
 struct Flowing {
-    live: Live,
+    live: Box<Live>,
     stream: bool,
     /// What was read from all that came so far.
     seen: Peeked,
@@ -117,8 +120,10 @@ impl TokenStream {
                         self.state = State::Live(Box::new(flowing));
                         if !stream {
                             // The client was promised events already.
-                            return self
-                                .broke(Failure::Broken("it gave a plain answer in the place of a stream"));
+                            return self.broke(
+                                Failure::Broken("it gave a plain answer in the place of a stream"),
+                                cx,
+                            );
                         }
                     }
                     Poll::Ready(Err(error)) => return self.fail(error),
@@ -129,12 +134,14 @@ impl TokenStream {
                         return self.send(chunk);
                     }
                     if flowing.seen.error && !flowing.seen.done {
-                        return self.broke(Failure::Broken("it reported an error"));
+                        return self.broke(Failure::Broken("it reported an error"), cx);
                     }
-                    if self.watch.fired.get()
-                        && let Some(error) = flowing.passed_limit(&self.watch, self.clock.now())
-                    {
-                        return self.fail(error);
+                    if self.watch.fired.get() {
+                        match flowing.passed_limit(&self.watch, self.clock.now()) {
+                            Some(Passed::Callers(error)) => return self.fail(error),
+                            Some(Passed::Backends(error)) => return self.lost(error, cx),
+                            None => {}
+                        }
                     }
                     match poll_chunk(&self.watch, cx) {
                         Poll::Pending => {
@@ -143,13 +150,13 @@ impl TokenStream {
                             return self.quiet();
                         }
                         Poll::Ready(Some(Ok(chunk))) => {
-                            self.came(&chunk);
+                            let chunk = self.came(chunk);
                             if !chunk.bytes.is_empty() {
                                 return self.send(chunk);
                             }
                         }
-                        Poll::Ready(Some(Err(failure))) => return self.broke(failure),
-                        Poll::Ready(None) => return self.end(),
+                        Poll::Ready(Some(Err(failure))) => return self.broke(failure, cx),
+                        Poll::Ready(None) => return self.end(cx),
                     }
                 }
             }
@@ -168,15 +175,17 @@ impl TokenStream {
         Poll::Pending
     }
 
-    fn came(&mut self, chunk: &Chunk) {
-        let State::Live(flowing) = &mut self.state else { return };
+    /// Gives what of it the client is to be told.
+    fn came(&mut self, chunk: Chunk) -> Chunk {
+        let State::Live(flowing) = &mut self.state else { return chunk };
         let now = self.clock.now();
         let waited = self.watch.pending.replace(false);
-        flowing.take_in(chunk, now, waited);
+        let chunk = flowing.take_in(chunk, now, waited);
         let gap = if flowing.seen.done { AFTER_DONE } else { flowing.live.gap };
         self.watch.limit.set((now + gap).min(flowing.live.deadline));
         self.watch.quiet.set(if flowing.stream { now + self.keep_alive } else { Instant::NEVER });
         self.watch.stall.set(now + flowing.live.held.snapshot.config.stall_limit);
+        chunk
     }
 
     fn send(&mut self, chunk: Chunk) -> Poll<Option<Flow>> {
@@ -197,18 +206,41 @@ impl TokenStream {
         Poll::Ready(Some(Flow::Failed(error)))
     }
 
-    fn broke(&mut self, failure: Failure) -> Poll<Option<Flow>> {
+    /// The backend is lost in the middle: another one goes on, or the client is told.
+    fn lost(&mut self, error: ServeError, cx: &Context<'_>) -> Poll<Option<Flow>> {
+        let State::Live(flowing) = std::mem::replace(&mut self.state, State::Ended) else {
+            return Poll::Ready(None);
+        };
+        let now = self.clock.now();
+        let Flowing { live, stream, seen, sent } = *flowing;
+        match go_on(live, now) {
+            Ok(beginning) => {
+                self.state = State::Beginning(beginning);
+                self.watch.fired.set(false);
+                self.watch.pending.set(true);
+                self.watch.quiet.set(now + self.keep_alive);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Err(live) => {
+                self.state = State::Live(Box::new(Flowing { live, stream, seen, sent }));
+                self.fail(error)
+            }
+        }
+    }
+
+    fn broke(&mut self, failure: Failure, cx: &Context<'_>) -> Poll<Option<Flow>> {
         let State::Live(flowing) = &mut self.state else { return Poll::Ready(None) };
         if flowing.stream && flowing.seen.done {
-            return self.end();
+            return self.end(cx);
         }
         let now = self.clock.now();
         flowing.judge(Verdict::Failed, now);
         let (Failure::Broken(why) | Failure::Unreachable(why)) = failure;
-        self.fail(ServeError::Backend(why))
+        self.lost(ServeError::Backend(why), cx)
     }
 
-    fn end(&mut self) -> Poll<Option<Flow>> {
+    fn end(&mut self, cx: &Context<'_>) -> Poll<Option<Flow>> {
         let State::Live(flowing) = &mut self.state else { return Poll::Ready(None) };
         let now = self.clock.now();
         if flowing.is_complete() {
@@ -217,7 +249,7 @@ impl TokenStream {
             return Poll::Ready(None);
         }
         flowing.judge(Verdict::Failed, now);
-        self.fail(ServeError::Backend("the stream ended before the answer did"))
+        self.lost(ServeError::Backend("the stream ended before the answer did"), cx)
     }
 }
 
@@ -225,10 +257,10 @@ impl Flowing {
     /// The answer has begun: what was held back is taken in as if it came now.
     fn new(live: Live, clock: &dyn Clock) -> Self {
         let (now, stream) = (clock.now(), live.begun.head.stream);
-        let mut flowing = Self { live, stream, seen: Peeked::default(), sent: 0 };
+        let mut flowing = Self { live: Box::new(live), stream, seen: Peeked::default(), sent: 0 };
         for index in 0..flowing.live.begun.chunks.len() {
-            let chunk = flowing.live.begun.chunks[index].clone();
-            flowing.take_in(&chunk, now, false);
+            let chunk = std::mem::take(&mut flowing.live.begun.chunks[index]);
+            flowing.live.begun.chunks[index] = flowing.take_in(chunk, now, false);
         }
         let (watch, config) = (&flowing.live.held.watch, &flowing.live.held.snapshot.config);
         watch.pending.set(false);
@@ -239,12 +271,18 @@ impl Flowing {
         flowing
     }
 
-    fn take_in(&mut self, chunk: &Chunk, now: Instant, waited: bool) {
+    /// Gives what of it the client is to be told.
+    fn take_in(&mut self, chunk: Chunk, now: Instant, waited: bool) -> Chunk {
+        let chunk = match &mut self.live.rest {
+            Some(rest) => rest.hear(chunk),
+            None => chunk,
+        };
         self.seen.add(chunk.peeked);
         self.live.held.meter.chunk(now, &chunk.peeked, waited);
         if chunk.peeked.token_events > 0 {
             self.live.dispatched.token(now, chunk.peeked.token_events);
         }
+        chunk
     }
 
     fn held_back(&mut self) -> Option<Chunk> {
@@ -265,12 +303,12 @@ impl Flowing {
     }
 
     /// What the limits that have passed mean for the client, if anything.
-    fn passed_limit(&mut self, watch: &Watch, now: Instant) -> Option<ServeError> {
+    fn passed_limit(&mut self, watch: &Watch, now: Instant) -> Option<Passed> {
         if watch.cut.get() {
-            return Some(ServeError::Draining);
+            return Some(Passed::Callers(ServeError::Draining));
         }
         if watch.answer.borrow().is_none() {
-            return Some(ServeError::Deadline("the client did not read its stream"));
+            return Some(Passed::Callers(ServeError::Deadline("the client did not read its stream")));
         }
         if now < watch.limit.get() || !watch.pending.get() {
             return None;
@@ -281,10 +319,11 @@ impl Flowing {
             return None;
         }
         if now >= self.live.deadline {
-            return Some(ServeError::Deadline("the time that the caller allows is over"));
+            return Some(Passed::Callers(ServeError::Deadline("the time that the caller allows is over")));
         }
         self.judge(Verdict::Timeout, now);
-        Some(ServeError::Deadline("the backend fell silent in the middle of its answer"))
+        let why = "the backend fell silent in the middle of its answer";
+        Some(Passed::Backends(ServeError::Deadline(why)))
     }
 
     fn judge(&mut self, verdict: Verdict, now: Instant) {

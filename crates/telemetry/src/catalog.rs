@@ -178,6 +178,13 @@ pub const BROKEN_STREAMS: Metric = Metric::counter_of(
     &["model"],
     "Streams that ended with an error event after their first token.",
 );
+/// Streams that were to go on elsewhere.
+pub const CONTINUATIONS: Metric = Metric::counter_of(
+    "plimsoll_continuations_total",
+    &["model", "outcome"],
+    "Streams whose backend was lost after their first token and whose rest was asked for at another, by whether that one \
+     went on (continued) or none did (failed).",
+);
 /// Requests at a backend.
 pub const BACKEND_IN_FLIGHT: Metric =
     Metric::gauge_of("plimsoll_backend_in_flight", &["backend"], "Requests at a backend.");
@@ -537,6 +544,7 @@ pub const ALL: &[Metric] = &[
     RETRIES,
     RETRIES_DENIED,
     BROKEN_STREAMS,
+    CONTINUATIONS,
     BACKEND_IN_FLIGHT,
     BACKEND_QUEUED_TOKENS,
     BACKEND_CONTEXT,

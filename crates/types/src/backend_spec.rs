@@ -17,6 +17,9 @@ pub struct BackendSpec {
     pub accelerator: String,
     /// The models that it serves.
     pub models: Vec<ServedModel>,
+    /// Whether it goes on with a chat whose last message is the beginning of an answer (`continue_final_message`); `None`
+    /// where that is to be known by what it says of itself.
+    pub continues_chats: Option<bool>,
     /// How long its steps take, where that is known: from a table, or measured by `plimsoll load --calibrate`.
     pub step_time: Option<StepTime>,
     /// Tokens whose keys and values its memory holds, where that is known.

@@ -26,6 +26,8 @@ pub(crate) enum Step {
     Role,
     /// Sends an event with a token.
     Token,
+    /// Sends an event as a real engine does.
+    Event(&'static str),
     /// Sends the end of a stream.
     Done,
     /// Sends the whole of a plain answer.
@@ -44,6 +46,8 @@ pub(crate) struct Script {
     calls: RefCell<VecDeque<Vec<Step>>>,
     /// Calls that were made.
     pub(crate) made: Cell<usize>,
+    /// The body of the last one.
+    pub(crate) body: RefCell<Bytes>,
     /// Answers that are still wanted.
     pub(crate) open: Rc<Cell<usize>>,
 }
@@ -61,7 +65,8 @@ struct ScriptedAnswer {
 }
 
 impl Engine for Scripted {
-    fn start(&self, _: &Call<'_>) -> Box<dyn Answer> {
+    fn start(&self, call: &Call<'_>) -> Box<dyn Answer> {
+        self.script.body.replace(call.request.body.clone());
         self.script.made.set(self.script.made.get() + 1);
         self.script.open.set(self.script.open.get() + 1);
         let steps = self.script.calls.borrow_mut().pop_front().unwrap_or_default().into();
@@ -115,6 +120,12 @@ impl Answer for ScriptedAnswer {
         self.step(cx).map(|step| match step {
             Some(Step::Role) => chunk("role", Peeked::default()),
             Some(Step::Token) => chunk("token", Peeked { token_events: 1, ..Peeked::default() }),
+            Some(Step::Event(data)) => {
+                let peeked = plimsoll_engines::event::read(Kind::Chat, data.as_bytes()).peeked;
+                // What a backend says of its errors goes no further.
+                let told = if peeked.error { String::new() } else { format!("data: {data}\n\n") };
+                Some(Ok(Chunk { bytes: told.into(), peeked }))
+            }
             Some(Step::Done) => chunk("done", Peeked { done: true, ..Peeked::default() }),
             Some(Step::Plain) => chunk("plain", Peeked { done: true, ..Peeked::default() }),
             Some(Step::Fail(failure)) => Some(Err(failure)),

@@ -1,0 +1,109 @@
+//! A stream that loses its backend after its first token goes on at another one: the client sees a pause, and no seam.
+//!
+//! ```text
+//!   TokenStream ── its backend is lost ──▶ go_on: what was told, the budget ──▶ attempts elsewhere ──▶ TokenStream
+//!                                             │ it cannot be continued
+//!                                             └──▶ an error event
+//! ```
+//!
+//! What can be continued, and how it is asked for, [`plimsoll_engines::continuation`] knows. Each time takes a try from the
+//! budget of second tries.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use plimsoll_engines::continuation::Told;
+use plimsoll_routing::{Allowed, Backend};
+use plimsoll_types::{Chunk, Instant, Kind, Request, ServeError};
+
+use crate::Pipeline;
+use crate::begin::{Job, Live, attempts, live};
+use crate::shared::Lane;
+
+/// An answer that is about to begin, or to go on.
+pub(crate) type Beginning = Pin<Box<dyn Future<Output = Result<Live, ServeError>>>>;
+
+/// What it takes to ask for the rest of an answer.
+pub(crate) struct Rest {
+    core: Rc<Pipeline>,
+    /// As the caller sent it.
+    request: Request,
+    lane: Arc<Lane>,
+    allowed: Allowed,
+    told: Told,
+    /// How often it may still go on.
+    left: u64,
+    /// The slots of the backends that it has lost.
+    lost: Vec<usize>,
+}
+
+impl Rest {
+    /// What is kept of a job whose stream has begun; nothing where it never goes on.
+    pub(crate) fn of(job: &Job) -> Option<Box<Self>> {
+        let (envelope, left) = (&job.request.envelope, job.held.snapshot.config.continuations);
+        if left == 0 || !envelope.stream || job.lane.pool.members.len() < 2 {
+            return None;
+        }
+        Some(Box::new(Self {
+            told: Told::of(envelope.kind)?,
+            core: Rc::clone(&job.core),
+            request: job.request.clone(),
+            lane: Arc::clone(&job.lane),
+            allowed: job.allowed,
+            left,
+            lost: Vec::new(),
+        }))
+    }
+
+    /// A piece of the stream came: gives what of it the client is to be told.
+    pub(crate) fn hear(&mut self, chunk: Chunk) -> Chunk {
+        self.told.hear(chunk)
+    }
+}
+
+/// Lets the rest of an answer be asked for, whose backend is lost; gives it back where that cannot be.
+pub(crate) fn go_on(mut live: Box<Live>, now: Instant) -> Result<Beginning, Box<Live>> {
+    let Some(mut rest) = live.rest.take().filter(|rest| rest.left > 0) else { return Err(live) };
+    let Some(mut request) = rest.told.rest(&rest.request) else { return Err(live) };
+    let config = &live.held.snapshot.config;
+    if !rest.core.budget.borrow_mut().withdraw(now, config) {
+        rest.lane.metrics.retries_denied.increment(1);
+        return Err(live);
+    }
+    rest.left -= 1;
+    // How long the caller bears silence counts from the last token.
+    request.envelope.received = now;
+    let Live { dispatched, mut held, .. } = *live;
+    held.watch.answer.borrow_mut().take();
+    held.meter.goes_on();
+    rest.lost.push(dispatched.backend.slot);
+    // It gives back what it has taken there.
+    drop(dispatched);
+    let (core, lane) = (Rc::clone(&rest.core), Arc::clone(&rest.lane));
+    let job = Job { core, request, lane, allowed: rest.allowed, part_of: None, goes_on: true, held };
+    Ok(Box::pin(elsewhere(job, rest)))
+}
+
+async fn elsewhere(mut job: Job, rest: Box<Rest>) -> Result<Live, ServeError> {
+    let begun = attempts(&mut job, &rest.lost).await;
+    job.lane.metrics.continued(begun.is_ok());
+    match begun {
+        Ok(begun) => Ok(Live { rest: Some(rest), ..live(job, begun) }),
+        Err(error) => {
+            job.held.meter.broken_stream(&error);
+            Err(error)
+        }
+    }
+}
+
+/// Engines that take what was told of a chat as the beginning of its answer. Others would begin a new one, and nobody would
+/// notice but the reader.
+const CONTINUE_CHATS: [&str; 3] = ["vllm", "sglang", "llamacpp"];
+
+/// Whether `backend` writes on where an answer of this kind broke: as it is said, or else by what it says of itself.
+pub(crate) fn writes_on(backend: &Backend, kind: Kind) -> bool {
+    let known = || backend.seen.reporting().is_some_and(|by| CONTINUE_CHATS.contains(&by.engine));
+    kind == Kind::Completion || backend.spec.continues_chats.unwrap_or_else(known)
+}
