@@ -10,6 +10,7 @@ mod overrides;
 mod peers;
 mod reference;
 mod requests;
+mod secret;
 
 pub use api_key::ApiKey;
 pub use backends::BackendConfig;
@@ -32,7 +33,7 @@ use plimsoll_routing::domain_names;
 use plimsoll_types::{Key, Keys, Section, Tenant};
 
 use crate::salts::Salts;
-use backends::Secret;
+use secret::Secret;
 
 /// Whose prompts may share what is cached.
 const SHARING: &[&str] = &["all", "tenant"];
