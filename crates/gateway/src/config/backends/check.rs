@@ -83,3 +83,25 @@ impl BackendConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::problems;
+
+    #[test]
+    fn the_address_of_an_executor_is_a_socket_or_a_host_and_a_port() {
+        let wrong =
+            |backend: &str| problems(&format!("backends:\n  - {{name: a, models: [m], {backend}}}\n"));
+        assert!(wrong("url: \"engine+unix:///run/x.sock\"").is_empty());
+        assert_eq!(
+            wrong("url: \"engine+tcp://127.0.0.1\""),
+            ["local.yaml:2: backends[0].url: must be a host and a port, as in engine+tcp://127.0.0.1:7000"]
+        );
+        assert_eq!(
+            wrong("url: \"engine+tcp://h:1\", resolve: true"),
+            [
+                "local.yaml:2: backends[0].resolve: is of no use to an executor, which computes for one gateway; list each"
+            ]
+        );
+    }
+}
