@@ -3,76 +3,45 @@
 
     cargo build --release --features llama && benches/nodes.py --model model.gguf
 
-Both have as many threads and slots, and else their defaults. As many clients as are asked for ask each in turn for streamed
-completions, one after the other, of prompts that have nothing in common; before and after that one client does so alone.
-What is told: tokens a second and CPU time for each token, medians over repetitions in which all take turns; a ratio is the
-median of theirs, so that a machine that others use too shows in neither.
+Both have as many threads and slots, and else their defaults; `plimsoll load` asks, which leaves them the cores. As many
+clients as are asked for ask each in turn for streamed chats, one after the other; before and after that one client does so
+alone. What is told: tokens a second and CPU time for each token, medians over repetitions in which all take turns; a ratio
+is the median of theirs, so that a machine that others use too shows in neither.
 """
 
 import argparse
 import contextlib
 import json
+import os
 import pathlib
-import random
-import socket
 import statistics
 import sys
 import tempfile
-import threading
-import time
 
 import children
 
 CACHE = pathlib.Path.home() / ".cache/plimsoll"
-WORDS = "the ship harbour wind cargo a of in night light rope sails crew storm to anchor tide chart north deck".split()
 READY_S = 120
 
 
-def request(draw, args):
-    """A completion of a prompt that nobody else has, to its full length."""
-    prompt = " ".join(draw.choices(WORDS, k=draw.randint(args.words // 2, args.words * 3 // 2)))
-    options = {"stream": True, "ignore_eos": True, "temperature": 0, "stream_options": {"include_usage": True}}
-    body = json.dumps({"model": "bench", "prompt": prompt, "max_tokens": args.tokens, **options}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-def tokens_of(port, asked):
-    """Asks on a connection of its own and gives how many tokens came."""
-    with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(asked)
-        pieces = []
-        while piece := connection.recv(1 << 16):
-            pieces.append(piece)
-            if b"[DONE]" in piece:
-                break
-    answer = b"".join(pieces)
-    if not answer.startswith(b"HTTP/1.1 200") or b"[DONE]" not in answer:
-        raise RuntimeError(answer[:300].decode(errors="replace"))
-    return int(answer.rsplit(b'"completion_tokens":', 1)[1].split(b",")[0].split(b"}")[0])
-
-
-def rate(port, clients, requests):
+def asked(port, clients, seed, args):
     """Tokens, and tokens a second, of so many clients who share the requests."""
-    left, counts, failed = iter(requests), [], []
+    file = pathlib.Path(tempfile.gettempdir()) / f"plimsoll-nodes-{port}.json"
+    lengths = ["--prompt-tokens", args.prompt, "--output-tokens", args.tokens]
+    count = ["--concurrency", clients, "--requests", clients * args.each if clients > 1 else args.alone]
+    what = ["--model", "bench", "--trace", "plain", "--seed", seed, "--json", file, "--quiet"]
+    children.plimsoll("load", f"http://127.0.0.1:{port}", *lengths, *count, *what)
+    total = json.loads(file.read_text())["total"]
+    file.unlink()
+    if total["outcomes"].keys() != {"ok"}:
+        raise SystemExit(f"not all were answered: {total['outcomes']}")
+    return total["output_tokens"], total["tokens_per_second"]
 
-    def client():
-        try:
-            while asked := next(left, None):
-                counts.append(tokens_of(port, asked))
-        except (OSError, RuntimeError, ValueError, IndexError) as error:
-            failed.append(error)
 
-    threads = [threading.Thread(target=client) for _ in range(clients)]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise RuntimeError(f"a client ended with {failed[0]!r}")
-    return sum(counts), sum(counts) / (time.monotonic() - began)
+def cpu_seconds(child):
+    """Seconds on a core of all its threads, those that have ended among them: llama.cpp begins some for each step."""
+    fields = pathlib.Path(f"/proc/{child.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def started(args, stack, folder):
@@ -82,8 +51,8 @@ def started(args, stack, folder):
     command = [children.built(children.PLIMSOLL), "serve", "--engine", model, "--listen", f"127.0.0.1:{port}"]
     command += ["--admin", f"127.0.0.1:{admin}", "--threads", 1]
     node = stack.enter_context(children.Child("plimsoll", command, folder))
-    command = [args.server, "--model", args.model, "--host", "127.0.0.1", "--port", beside, "--parallel", args.slots]
-    command += ["--ctx-size", args.slots * args.context, "--threads", args.threads, "--threads-batch", args.threads]
+    command = [args.server, "--model", args.model, "--alias", "bench", "--host", "127.0.0.1", "--port", beside]
+    command += ["--parallel", args.slots, "--ctx-size", args.slots * args.context, "--threads", args.threads, "--threads-batch", args.threads]
     server = stack.enter_context(children.Child("llama-server", command + args.server_more.split(), folder))
     node.wait_for(f"http://127.0.0.1:{port}/health", READY_S)
     server.wait_for(f"http://127.0.0.1:{beside}/health", READY_S)
@@ -92,18 +61,18 @@ def started(args, stack, folder):
 
 def measure(args):
     """Tokens a second and CPU ms for each token, by who is asked and by how many."""
-    draw, found = random.Random(1), {}
+    found = {}
     with contextlib.ExitStack() as stack:
         both = started(args, stack, pathlib.Path(tempfile.mkdtemp(prefix="plimsoll-nodes-")))
         for repetition in range(args.repetitions + 1):
             for clients in (1, args.clients):
-                requests = [request(draw, args) for _ in range(clients * args.each)]
                 for name in list(both)[:: -1 if repetition % 2 else 1]:
                     child, port = both[name]
-                    before = child.cpu_seconds()
-                    tokens, a_second = rate(port, clients, requests)
+                    before = cpu_seconds(child)
+                    # Other prompts each time, so that nothing of them is cached.
+                    tokens, a_second = asked(port, clients, 1 + repetition, args)
                     if repetition:  # the first warms up
-                        cpu = 1e3 * (child.cpu_seconds() - before) / tokens
+                        cpu = 1e3 * (cpu_seconds(child) - before) / tokens
                         found.setdefault((name, clients), []).append((a_second, cpu))
     return found
 
@@ -136,11 +105,12 @@ def main():
     parser.add_argument("--more", default="", help="more options of the node, such as &batch=2048")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--each", type=int, default=3, help="requests of each client")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer")
-    parser.add_argument("--words", type=int, default=20, help="words of a prompt, in the mean")
+    parser.add_argument("--alone", type=int, default=6, help="requests of one client alone")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of an answer")
+    parser.add_argument("--prompt", type=int, default=15, help="tokens of a prompt, in the mean")
     parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--context", type=int, default=512, help="tokens of each slot")
-    parser.add_argument("--threads", type=int, default=1, help="threads that compute")
+    parser.add_argument("--threads", type=int, default=2, help="threads that compute")
     parser.add_argument("--repetitions", type=int, default=5)
     args = parser.parse_args()
     print(table(measure(args), args.clients))

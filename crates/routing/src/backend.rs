@@ -50,7 +50,8 @@ const FIRST_SHARE: f32 = 0.1;
 /// A backend as the router sees it: what it is, what is sent to it, how it does.
 ///
 /// What a pick reads of each candidate stands first and side by side, on four cache lines in the order in which it reads
-/// them: in a fleet of thousands they are what a pick waits for.
+/// them: in a fleet of thousands they are what a pick waits for. Where prompts are asked for again it also looks whether the
+/// cache is full.
 #[repr(C, align(128))]
 pub struct Backend {
     /// What was sent to it and has not come back.
@@ -68,8 +69,8 @@ pub struct Backend {
     pub(crate) others: Others,
     /// Which one it is: unique as long as the process lives, small, never used again.
     pub slot: usize,
-    /// Seconds of the network there and back, as they were measured; bits of an `f32`, 0 before that.
-    measured_round_trip: AtomicU32,
+    /// Seconds of the network there and back, as they were measured, or else said beforehand; bits of an `f32`.
+    round_trip: AtomicU32,
     /// How long it is predicted to take.
     pub(crate) speed: Speed,
     /// What using it costs.
@@ -126,12 +127,12 @@ impl Backend {
             marginal: Marginals::of(&spec.prices),
             most: spec.max_in_flight,
             kv_tokens: spec.kv_tokens,
+            round_trip: AtomicU32::new(spec.round_trip.map_or(0.0, |time| time.as_secs_f32()).to_bits()),
             spec,
             load: Load::default(),
             pace: Pace::default(),
             writing: Pace::default(),
             peak: Aged::default(),
-            measured_round_trip: AtomicU32::new(0),
             others: Others::default(),
             outlier: Outlier::default(),
             domains,
@@ -245,15 +246,12 @@ impl Backend {
     /// Seconds of the network there and back: as measured, or what was said beforehand.
     #[must_use]
     pub fn round_trip(&self) -> f32 {
-        match self.measured_round_trip.load(Relaxed) {
-            0 => self.spec.round_trip.map_or(0.0, |time| time.as_secs_f32()),
-            measured => f32::from_bits(measured),
-        }
+        f32::from_bits(self.round_trip.load(Relaxed))
     }
 
     /// The network there and back was measured.
     pub fn set_round_trip(&self, measured: Duration) {
-        self.measured_round_trip.store(measured.as_secs_f32().to_bits(), Relaxed);
+        self.round_trip.store(measured.as_secs_f32().to_bits(), Relaxed);
     }
 
     /// A probe found it dead, which counts until `until` if no other says so again. True if that is news.

@@ -167,7 +167,11 @@ impl Cost {
             prefill,
             decode: output * token * DECODE_WEIGHT,
             recompute: prefill * conditions.externality,
-            eviction: if backend.evicts() { prefill * conditions.eviction } else { 0.0 },
+            eviction: if conditions.eviction > 0.0 && backend.evicts() {
+                prefill * conditions.eviction
+            } else {
+                0.0
+            },
             // Half of what they write is still to come, in the mean.
             crowding: decoding * output * 0.5 * speed.share(length) * writing * CROWDING_WEIGHT,
             memory: barrier(memory),
