@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use plimsoll_benches::envelope::envelope;
 use plimsoll_engines::{Call, simulated};
-use plimsoll_types::{Blocks, Clock, Envelope, Instant, Kind, Request, Text, TokioClock};
+use plimsoll_types::{Clock, Envelope, Instant, Kind, Request, Text, TokioClock};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -24,25 +25,10 @@ fn request() -> Request {
         r#"{{"messages":[{{"role":"user","content":"Say something."}}],"stream":true,"ignore_eos":true,"max_tokens":{TOKENS}}}"#
     );
     let envelope = Envelope {
-        id: Text::from_static("bench"),
-        protocol: plimsoll_types::Protocol::Http,
-        kind: Kind::Chat,
         model: Text::from_static(simulated::CHAT_MODEL),
         model_at: 0..0,
-        stream: true,
-        ask_usage: None,
         prompt_tokens: 0,
-        blocks: Blocks::default(),
-        max_tokens: None,
-        tenant: None,
-        priority: plimsoll_types::Priority::Normal,
-        residency: None,
-        deadline: None,
-        patience: None,
-        forward: Vec::new(),
-        explain: false,
-        cache_salt: None,
-        received: Instant::ORIGIN,
+        ..envelope(Kind::Chat, Instant::ORIGIN)
     };
     Request { envelope, body: Bytes::from(body) }
 }

@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
+use plimsoll_benches::envelope::envelope;
 use plimsoll_engines::{Answer, Call, Engine, Failure};
 use plimsoll_pipeline::{Config, Pipeline, Shared, Snapshot};
 use plimsoll_routing::Fleet;
 use plimsoll_types::{
-    BackendSpec, Blocks, Chunk, Clock, Envelope, Head, Kind, Peeked, Request, ServedModel, Text, TokioClock,
+    BackendSpec, Chunk, Clock, Envelope, Head, Kind, Peeked, Request, ServedModel, TokioClock,
 };
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
@@ -59,27 +60,8 @@ fn pipeline(clock: &Arc<dyn Clock>, (line, joins): (u64, bool)) -> Rc<Pipeline> 
 }
 
 fn request(clock: &Arc<dyn Clock>, body: &Bytes) -> Request {
-    let envelope = Envelope {
-        id: Text::from_static("bench"),
-        protocol: plimsoll_types::Protocol::Http,
-        kind: Kind::Embedding,
-        model: Text::from_static("m"),
-        model_at: 9..12,
-        cache_salt: None,
-        stream: false,
-        ask_usage: None,
-        prompt_tokens: body.len() as u32 / 4,
-        blocks: Blocks::default(),
-        max_tokens: None,
-        tenant: None,
-        priority: plimsoll_types::Priority::Normal,
-        residency: None,
-        deadline: None,
-        patience: None,
-        forward: Vec::new(),
-        explain: false,
-        received: clock.now(),
-    };
+    let prompt_tokens = body.len() as u32 / 4;
+    let envelope = Envelope { prompt_tokens, ..envelope(Kind::Embedding, clock.now()) };
     Request { envelope, body: body.clone() }
 }
 

@@ -8,5 +8,6 @@
 //! `instructions.py`, which counts them and compares with `instructions.csv` (`make instructions`). What both kinds of
 //! bench measure is in [`subject`].
 
+pub mod envelope;
 pub mod lane;
 pub mod subject;

@@ -12,14 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_batching::step::{Admission, Limits, Next, Scheduler, Sequence};
+use plimsoll_benches::envelope::envelope;
 use plimsoll_benches::lane::Lane;
 use plimsoll_benches::subject::{Prefixes, Waiting};
 use plimsoll_engines::{Engine, openai};
 use plimsoll_pipeline::{Flow, Pipeline, Shared, Snapshot, TokenStream};
 use plimsoll_routing::{Config, Fleet, RequestShape, Router};
-use plimsoll_types::{
-    BackendSpec, Blocks, Clock, Envelope, Instant, Kind, Request, ServedModel, Text, TokioClock,
-};
+use plimsoll_types::{BackendSpec, Blocks, Clock, Instant, Kind, Request, ServedModel, TokioClock};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -204,28 +203,10 @@ fn pipeline(url: String, clock: &Arc<dyn Clock>) -> Rc<Pipeline> {
 }
 
 fn request(received: Instant) -> Request {
-    let envelope = Envelope {
-        id: Text::from_static("id"),
-        protocol: plimsoll_types::Protocol::Http,
-        kind: Kind::Chat,
-        model: Text::from_static("m"),
-        model_at: 9..12,
-        stream: true,
-        ask_usage: None,
-        prompt_tokens: 10,
-        blocks: Blocks::default(),
-        max_tokens: None,
-        tenant: None,
-        priority: plimsoll_types::Priority::Normal,
-        residency: None,
-        deadline: None,
-        patience: None,
-        forward: Vec::new(),
-        explain: false,
-        cache_salt: None,
-        received,
-    };
-    Request { envelope, body: Bytes::from_static(br#"{"model":"m","stream":true}"#) }
+    Request {
+        envelope: envelope(Kind::Chat, received),
+        body: Bytes::from_static(br#"{"model":"m","stream":true}"#),
+    }
 }
 
 async fn next(tokens: &mut TokenStream) -> Bytes {

@@ -172,9 +172,7 @@ impl Told {
                     edits.push((at, left.to_string().into_bytes()));
                 }
                 (_, b"n" | b"best_of") if scanner.kind()? == Next::Number => {
-                    if scanner.whole()? != Some(1) {
-                        return Ok(None);
-                    }
+                    let Some(1) = scanner.whole()? else { return Ok(None) };
                 }
                 (_, name) if SAME.contains(&name) => scanner.pass()?,
                 _ if something(&mut scanner)? => return Ok(None),

@@ -3,6 +3,64 @@
 use super::{JsonError, Next, Scanner, Str};
 
 impl Scanner<'_> {
+    /// Takes a string.
+    ///
+    /// # Errors
+    ///
+    /// Where none begins here, or it is malformed.
+    pub fn string(&mut self) -> Result<Str, JsonError> {
+        self.space();
+        self.string_here("expected a string")
+    }
+
+    /// Takes a string of a text that was walked over before: what was found good then is not looked at again.
+    ///
+    /// # Errors
+    ///
+    /// Where none begins here.
+    pub(crate) fn known_string(&mut self) -> Result<Str, JsonError> {
+        self.space();
+        self.string_to_its_end("expected a string")
+    }
+
+    /// Takes `true` or `false`.
+    ///
+    /// # Errors
+    ///
+    /// Where neither stands here.
+    pub fn boolean(&mut self) -> Result<bool, JsonError> {
+        self.space();
+        let value = self.text.get(self.at) == Some(&b't');
+        self.literal(if value { b"true" } else { b"false" })?;
+        Ok(value)
+    }
+
+    /// Takes a whole number from 0 to 2^64 - 1; `None` for any other number.
+    ///
+    /// # Errors
+    ///
+    /// Where no number stands here.
+    pub fn whole(&mut self) -> Result<Option<u64>, JsonError> {
+        self.space();
+        let from = self.at;
+        self.number()?;
+        let digits = std::str::from_utf8(&self.text[from..self.at]).unwrap_or_default();
+        Ok(digits.parse().ok())
+    }
+
+    /// Takes a number of any kind; `None` where it is beyond what a float holds.
+    ///
+    /// # Errors
+    ///
+    /// Where no number stands here.
+    pub(crate) fn decimal(&mut self) -> Result<Option<f64>, JsonError> {
+        self.space();
+        let from = self.at;
+        self.number()?;
+        let digits = std::str::from_utf8(&self.text[from..self.at]).unwrap_or_default();
+        Ok(digits.parse().ok().filter(|number: &f64| number.is_finite()))
+    }
+
     pub(super) fn scalar(&mut self, kind: Next) -> Result<(), JsonError> {
         match kind {
             Next::String => self.string_here("expected a string").map(|_| ()),

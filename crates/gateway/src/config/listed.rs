@@ -1,6 +1,7 @@
 use plimsoll_types::{Key, Keys, Section};
 
-use super::{BackendConfig, check_names};
+use super::BackendConfig;
+use super::check::check_names;
 
 /// A file with backends and nothing else.
 struct Listed<'t> {

@@ -50,3 +50,19 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read;
+
+    #[test]
+    fn what_the_command_line_says_counts_before_the_file() {
+        let said = Overrides { listen: Some("0.0.0.0:1".into()), allow_anyone: true, ..Overrides::default() };
+        let config = read("local.yaml", "listen: 127.0.0.1:2\n", &said).unwrap();
+        assert_eq!(config.listen, "0.0.0.0:1");
+        let said = Overrides { backends: vec!["http://h".into(), "ftp://h".into()], ..Overrides::default() };
+        let why = read("local.yaml", "", &said).unwrap_err()[0].to_string();
+        assert!(why.ends_with("backends: --backend ftp://h: must begin with http:// or https://"), "{why}");
+    }
+}

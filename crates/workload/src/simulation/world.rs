@@ -165,6 +165,7 @@ impl World<'_> {
             } else {
                 u32::MAX
             },
+            continues_chats: None,
             alone: false,
             weight: None,
             commitment: None,

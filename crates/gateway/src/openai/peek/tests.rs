@@ -1,0 +1,109 @@
+use super::*;
+
+fn look(body: &str) -> Result<Peeked, ServeError> {
+    peek(Kind::Chat, &Bytes::copy_from_slice(body.as_bytes()), &Requests::default(), None)
+}
+
+fn why(body: &str) -> String {
+    look(body).unwrap_err().to_string()
+}
+
+fn spliced(body: &str) -> String {
+    let Splice { at, text } = look(body).unwrap().ask_usage.unwrap();
+    format!("{}{text}{}", &body[..at.start], &body[at.end..])
+}
+
+#[test]
+fn what_is_needed_is_found_and_the_rest_is_left() {
+    let body = r#" {"x":[1,{"model":"no"}],"model":"m","stream":true,"max_tokens":7,"messages":[{"content":"hello there"}]}"#;
+    let peeked = look(body).unwrap();
+    assert_eq!((&*peeked.model, &body[peeked.model_at.clone()]), ("m", "\"m\""));
+    assert!(peeked.stream && peeked.max_tokens == Some(7) && peeked.prompt_tokens > 3);
+}
+
+#[test]
+fn a_lower_number_is_more_urgent_and_what_is_no_number_says_nothing() {
+    let priority =
+        |value: &str| look(&format!(r#"{{"priority":{value},"model":"m","messages":[]}}"#)).unwrap().priority;
+    assert_eq!(
+        (priority("-3"), priority("0"), priority("7")),
+        (Priority::High, Priority::Normal, Priority::Low)
+    );
+    assert_eq!((priority("null"), priority("\"high\"")), (Priority::Normal, Priority::Normal));
+}
+
+#[test]
+fn usage_is_asked_for_in_every_form_that_a_body_can_have() {
+    for (options, expected) in [
+        ("", r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#),
+        (
+            r#","stream_options":null"#,
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+        ),
+        (r#","stream_options":{}"#, r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#),
+        (
+            r#","stream_options":{"a":1}"#,
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"a":1}}"#,
+        ),
+        (
+            r#","stream_options":{"include_usage":false}"#,
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+        ),
+    ] {
+        assert_eq!(spliced(&format!(r#"{{"model":"m","stream":true{options}}}"#)), expected);
+    }
+    let asked = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
+    assert_eq!(look(asked).unwrap().ask_usage, None);
+    assert_eq!(look(r#"{"model":"m"}"#).unwrap().ask_usage, None);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused_however_it_is_written() {
+    assert!(why(r#"{"model":"m","model":"n"}"#).contains("given twice"));
+    assert!(why(r#"{"model":"m","mod\u0065l":"n"}"#).contains("given twice"));
+}
+
+#[test]
+fn values_that_cannot_stand_are_refused_with_the_name_of_their_key() {
+    for (body, expected) in [
+        ("{}", "`model` is missing"),
+        (r#"{"model":null}"#, "`model` must be a string"),
+        (r#"{"model":"m","stream":"yes"}"#, "`stream` must be"),
+        (r#"{"model":"m","max_tokens":-1}"#, "`max_tokens` must be"),
+        (r#"{"model":"m","max_tokens":1e999}"#, "`max_tokens` must be"),
+        (r#"{"model":"m","n":2147483648}"#, "`n` must be a whole number from 1 to 128"),
+        (r#"{"model":"m","chat_template":"x"}"#, "`chat_template` is not accepted"),
+        ("[1]", "must be a JSON object"),
+        ("{\"model\":\"m\"", "the body is not valid JSON"),
+    ] {
+        assert!(why(body).contains(expected), "{body}: {}", why(body));
+    }
+}
+
+#[test]
+fn links_to_the_inside_are_refused_and_content_in_the_body_is_not() {
+    let image = |url: &str| {
+        format!(
+            r#"{{"model":"m","messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"{url}"}}}}]}}]}}"#
+        )
+    };
+    for url in ["http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "https://example.com/a.png"]
+    {
+        assert!(why(&image(url)).contains("is not accepted here"), "{url}");
+    }
+    for hidden in [
+        r#"{"model":"m","messages":[{"image_url":{"\u0075rl":"http://10.0.0.1/"}}]}"#,
+        r#"{"model":"m","messages":[{"image_u\u0072l":"http://10.0.0.1/"}]}"#,
+        r#"{"model":"m","messages":[{"image_url":["data:x","http://10.0.0.1/"]}]}"#,
+        r#"{"model":"m","text_1":{"content":[{"image_url":{"url":"http://10.0.0.1/"}}]}}"#,
+    ] {
+        assert!(why(hidden).contains("is not accepted here"), "{hidden}");
+    }
+    assert!(look(&image("data:image/png;base64,AAAA")).is_ok());
+    assert!(
+        look(
+            r#"{"model":"m","tools":[{"function":{"parameters":{"properties":{"url":{"type":"string"}}}}}]}"#
+        )
+        .is_ok()
+    );
+}
