@@ -38,10 +38,12 @@ pub struct Told {
 const NAMES: [&[u8]; 3] = [b"id", b"created", b"model"];
 
 impl Told {
-    /// Nothing yet of an answer to a request of this kind; `None` where such answers are never continued.
+    /// Nothing yet of the answer to `request`; `None` where such answers are never continued.
     #[must_use]
-    pub fn of(kind: Kind) -> Option<Self> {
-        matches!(kind, Kind::Chat | Kind::Completion).then(|| Self {
+    pub fn of(request: &Request) -> Option<Self> {
+        let kind = request.envelope.kind;
+        let may = request.envelope.stream && matches!(kind, Kind::Chat | Kind::Completion);
+        (may && request.body.len() <= MOST).then(|| Self {
             kind,
             text: Vec::new(),
             tokens: 0,

@@ -134,8 +134,8 @@ impl Section for Config {
         keys.number(key, 0..=10_000, &mut self.retry_per_second);
         let key = Key::new(
             "continuations",
-            "How often a stream whose backend is lost after its first token may go on at another backend of its model, each \
-             time as a second try. Chats go on at backends with `continues_chats`.",
+            "How often a stream whose backend is lost after its first token may go on at another backend of its \
+             model. Chats go on at backends with `continues_chats`.",
         );
         keys.number(key, 0..=10, &mut self.continuations);
         let key = Key::new(

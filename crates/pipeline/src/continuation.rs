@@ -1,13 +1,14 @@
 //! A stream that loses its backend after its first token goes on at another one: the client sees a pause, and no seam.
 //!
 //! ```text
-//!   TokenStream ── its backend is lost ──▶ go_on: what was told, the budget ──▶ attempts elsewhere ──▶ TokenStream
+//!   TokenStream ── its backend is lost ──▶ go_on: what was told ──▶ attempts elsewhere ──▶ TokenStream
 //!                                             │ it cannot be continued
 //!                                             └──▶ an error event
 //! ```
 //!
-//! What can be continued, and how it is asked for, [`plimsoll_engines::continuation`] knows. Each time takes a try from the
-//! budget of second tries.
+//! What can be continued, and how it is asked for, [`plimsoll_engines::continuation`] knows. It takes nothing from the budget
+//! of second tries: what is left to write was promised already, a backend that dies takes many streams with it at once, and
+//! how often one goes on is bounded.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -42,12 +43,12 @@ pub(crate) struct Rest {
 impl Rest {
     /// What is kept of a job whose stream has begun; nothing where it never goes on.
     pub(crate) fn of(job: &Job) -> Option<Box<Self>> {
-        let (envelope, left) = (&job.request.envelope, job.held.snapshot.config.continuations);
-        if left == 0 || !envelope.stream || job.lane.pool.members.len() < 2 {
+        let left = job.held.snapshot.config.continuations;
+        if left == 0 || job.lane.pool.members.len() < 2 {
             return None;
         }
         Some(Box::new(Self {
-            told: Told::of(envelope.kind)?,
+            told: Told::of(&job.request)?,
             core: Rc::clone(&job.core),
             request: job.request.clone(),
             lane: Arc::clone(&job.lane),
@@ -67,11 +68,6 @@ impl Rest {
 pub(crate) fn go_on(mut live: Box<Live>, now: Instant) -> Result<Beginning, Box<Live>> {
     let Some(mut rest) = live.rest.take().filter(|rest| rest.left > 0) else { return Err(live) };
     let Some(mut request) = rest.told.rest(&rest.request) else { return Err(live) };
-    let config = &live.held.snapshot.config;
-    if !rest.core.budget.borrow_mut().withdraw(now, config) {
-        rest.lane.metrics.retries_denied.increment(1);
-        return Err(live);
-    }
     rest.left -= 1;
     // How long the caller bears silence counts from the last token.
     request.envelope.received = now;

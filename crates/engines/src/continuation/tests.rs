@@ -43,7 +43,8 @@ fn delta(content: &str) -> String {
 }
 
 fn told(kind: Kind, events: &[&str]) -> Told {
-    let mut told = Told::of(kind).unwrap();
+    let body = if kind == Kind::Chat { CHAT } else { r#"{"model":"m"}"# };
+    let mut told = Told::of(&request(kind, body)).unwrap();
     for event in events {
         let chunk = chunk(kind, &[event]);
         assert_eq!(told.hear(chunk.clone()), chunk, "the first backend's words are left alone");
@@ -128,8 +129,11 @@ fn what_cannot_be_begun_again_in_its_middle_is_left_broken() {
         let mut told = told(Kind::Chat, &[&delta("a"), event]);
         assert!(told.rest(&request(Kind::Chat, CHAT)).is_none(), "{event}");
     }
-    assert!(Told::of(Kind::Chat).unwrap().rest(&request(Kind::Chat, CHAT)).is_none(), "nothing was told");
-    assert!(Told::of(Kind::Response).is_none());
+    assert!(
+        Told::of(&request(Kind::Chat, CHAT)).unwrap().rest(&request(Kind::Chat, CHAT)).is_none(),
+        "nothing was told"
+    );
+    assert!(Told::of(&request(Kind::Response, CHAT)).is_none());
 }
 
 #[test]
