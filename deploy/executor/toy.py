@@ -46,6 +46,8 @@ class Toy:
             if not isinstance(content, str):
                 content = "".join(part.get("text", "") for part in content)
             turns.append(f"<{message['role']}>{content}\n")
+        if body.get("continue_final_message"):
+            return "".join(turns)[:-1]
         return "".join(turns) + "<assistant>"
 
     def compute(self, piece):

@@ -45,6 +45,17 @@ def a_stream_says_what_the_plain_answer_says(stack):
             equal(streamed[-1]["usage"][field], plain["usage"][field], field)
 
 
+def a_chat_whose_answer_has_begun_goes_on_where_it_ends(stack):
+    body = wire.chat_body("Hello", max_tokens=60, ignore_eos=True)
+    whole = json.loads(ask(stack, CHAT, body))["choices"][0]["message"]["content"]
+    begun = whole[: len(whole) // 2]
+    messages = [*body["messages"], {"role": "assistant", "content": begun}]
+    more = {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
+    rest = json.loads(ask(stack, CHAT, {**body, **more}))["choices"][0]["message"]["content"]
+    # What has begun is read in other tokens than it was written in, so that as many as before may say more.
+    equal((begun + rest)[: len(whole)], whole, "text")
+
+
 def many_at_once_say_what_each_says_alone(stack):
     beginning = "What a long beginning this is, shared by all of them. "
     prompts = [f"{beginning}{index}" for index in range(24)]

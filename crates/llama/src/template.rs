@@ -1,7 +1,8 @@
 //! Makes one text of a conversation, by the template that comes with the model.
 //!
 //! Such templates are written for Python's Jinja2, as Hugging Face sets it up, and get what they get there: `messages`,
-//! `tools`, `add_generation_prompt`, the tokens at the borders of a text, and `chat_template_kwargs` of the request.
+//! `tools`, `add_generation_prompt`, the tokens at the borders of a text, and `chat_template_kwargs` of the request. With
+//! `continue_final_message` the text ends where the last message does, so that the answer is what follows in it.
 
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
@@ -50,6 +51,7 @@ impl Template {
     pub fn write(&self, body: &[u8]) -> Result<String, String> {
         let body: Value =
             serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+        let goes_on = given(&body, "continue_final_message").is_true();
         let messages =
             items(&body, "messages").map(|message| self.message(&message)).collect::<Result<Value, _>>()?;
         let prompted =
@@ -58,7 +60,7 @@ impl Template {
         let own = [
             ("messages", messages),
             ("tools", given(&body, "tools")),
-            ("add_generation_prompt", prompted.unwrap_or_else(|| true.into())),
+            ("add_generation_prompt", prompted.unwrap_or_else(|| (!goes_on).into())),
             ("bos_token", first.into()),
             ("eos_token", last.into()),
         ];
@@ -69,7 +71,11 @@ impl Template {
         });
         let context: Value = more.chain(own.map(|(key, value)| (key.into(), value))).collect();
         let template = self.environment.get_template("chat").expect("it was added when this was made");
-        template.render(context).map_err(|error| refused(&error))
+        let text = template.render(context).map_err(|error| refused(&error))?;
+        match items(&body, "messages").last().filter(|_| goes_on) {
+            Some(last) => up_to(&text, given(&last, "content").as_str().unwrap_or_default()),
+            None => Ok(text),
+        }
     }
 
     /// A message as templates expect it: its text as one, and what tools were called with as values.
@@ -86,6 +92,18 @@ impl Template {
         let keys = message.try_iter().map_err(|_| "a message is no object".to_owned())?;
         keys.map(change).collect::<Result<Vec<_>, String>>().map(Value::from_iter)
     }
+}
+
+/// The text of a conversation up to the end of what its last message says, as Hugging Face cuts it.
+fn up_to(text: &str, said: &str) -> Result<String, String> {
+    let core = said.trim();
+    let found = text.rfind(core).filter(|_| !core.is_empty());
+    let end = found.ok_or(
+        "continue_final_message: the model's template does not write down the last message as it is",
+    )? + core.len();
+    let blanks = &said[said.trim_end().len()..];
+    let kept = if text[end..].starts_with(blanks) { blanks.len() } else { 0 };
+    Ok(text[..end + kept].to_owned())
 }
 
 /// The entries of a list, or nothing.
@@ -203,6 +221,24 @@ mod tests {
         let body = br#"{"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": false,
             "chat_template_kwargs": {"thinks": "no", "messages": []}}"#;
         assert_eq!(template(source).write(body).unwrap(), "no1FalseTrue");
+    }
+
+    #[test]
+    fn an_answer_that_has_begun_goes_on_where_it_ends() {
+        let usual = Template::new(None, (String::new(), String::new())).unwrap();
+        let body = |content: &str| {
+            format!(
+                r#"{{"messages": [{{"role": "user", "content": "Hi"}}, {{"role": "assistant", "content": "{content}"}}],
+                "continue_final_message": true, "add_generation_prompt": false}}"#
+            )
+        };
+        assert_eq!(
+            usual.write(body("One, two ").as_bytes()).unwrap(),
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nOne, two "
+        );
+        let trims = template("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}");
+        assert_eq!(trims.write(body("One, two ").as_bytes()).unwrap(), "[Hi][One, two");
+        assert!(usual.write(body(" ").as_bytes()).unwrap_err().starts_with("continue_final_message: "));
     }
 
     #[test]
