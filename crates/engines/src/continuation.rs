@@ -24,6 +24,10 @@ pub struct Told {
     kind: Kind,
     /// Its text, escaped as it came.
     text: Vec<u8>,
+    /// What stood before and after the text of an event, as in most that follow it.
+    around: (Vec<u8>, Vec<u8>),
+    /// Where in the event that is read its text stands.
+    found: Option<Range<usize>>,
     /// Tokens of it: events with text.
     tokens: u32,
     /// `id`, `created` and `model` of its first event, as JSON.
@@ -46,6 +50,8 @@ impl Told {
         (may && request.body.len() <= MOST).then(|| Self {
             kind,
             text: Vec::new(),
+            around: Default::default(),
+            found: None,
             tokens: 0,
             names: Default::default(),
             lost: false,
@@ -88,9 +94,10 @@ impl Told {
     /// Keeps what one event tells. An error where that cannot be said again.
     fn keep(&mut self, data: &[u8]) -> Result<(), JsonError> {
         let data = data.trim_ascii();
-        if !data.starts_with(b"{") {
+        if !data.starts_with(b"{") || self.is_like_the_last(data)? {
             return Ok(());
         }
+        self.found = None;
         let (mut scanner, mut first) = (Scanner::new(data), true);
         scanner.enter_object()?;
         while let Some(key) = scanner.next_key(&mut first)? {
@@ -104,7 +111,29 @@ impl Told {
                 self.names[known].get_or_insert_with(|| data[at].to_vec());
             }
         }
+        if let Some(found) = self.found.take() {
+            let (before, after) = &mut self.around;
+            before.clear();
+            before.extend_from_slice(&data[..found.start]);
+            after.clear();
+            after.extend_from_slice(&data[found.end..]);
+        }
         Ok(())
+    }
+
+    /// Keeps the text of an event that differs from an earlier one in nothing else, as nearly all do: that is not to be read
+    /// again. Whether it is one.
+    fn is_like_the_last(&mut self, data: &[u8]) -> Result<bool, JsonError> {
+        let (before, after) = &self.around;
+        if before.is_empty() || !data.starts_with(before) {
+            return Ok(false);
+        }
+        let text = Scanner::new(data).again_from(before.len() - 1).known_string()?;
+        let like = data[text.raw.end..] == after[..];
+        if like {
+            self.text.extend_from_slice(&data[text.raw]);
+        }
+        Ok(like)
     }
 
     fn keep_choices(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
@@ -146,7 +175,11 @@ impl Told {
 
     fn keep_text(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         let text = scanner.string()?;
+        if self.found.is_some() {
+            return Err(scanner.error("a second text"));
+        }
         self.text.extend_from_slice(scanner.raw(&text));
+        self.found = Some(text.raw);
         Ok(())
     }
 

@@ -64,8 +64,9 @@ impl Rest {
     }
 }
 
-/// Lets the rest of an answer be asked for, whose backend is lost; gives it back where that cannot be.
-pub(crate) fn go_on(mut live: Box<Live>, now: Instant) -> Result<Beginning, Box<Live>> {
+/// Lets the rest of an answer be asked for, whose backend is lost for this reason, which is told if nobody goes on; gives it
+/// back where that cannot be.
+pub(crate) fn go_on(mut live: Box<Live>, why: &ServeError, now: Instant) -> Result<Beginning, Box<Live>> {
     let Some(mut rest) = live.rest.take().filter(|rest| rest.left > 0) else { return Err(live) };
     let Some(mut request) = rest.told.rest(&rest.request) else { return Err(live) };
     rest.left -= 1;
@@ -79,17 +80,18 @@ pub(crate) fn go_on(mut live: Box<Live>, now: Instant) -> Result<Beginning, Box<
     drop(dispatched);
     let (core, lane) = (Rc::clone(&rest.core), Arc::clone(&rest.lane));
     let job = Job { core, request, lane, allowed: rest.allowed, part_of: None, goes_on: true, held };
-    Ok(Box::pin(elsewhere(job, rest)))
+    Ok(Box::pin(elsewhere(job, rest, why.clone())))
 }
 
-async fn elsewhere(mut job: Job, rest: Box<Rest>) -> Result<Live, ServeError> {
+async fn elsewhere(mut job: Job, rest: Box<Rest>, why: ServeError) -> Result<Live, ServeError> {
     let begun = attempts(&mut job, &rest.lost).await;
     job.lane.metrics.continued(begun.is_ok());
     match begun {
         Ok(begun) => Ok(Live { rest: Some(rest), ..live(job, begun) }),
         Err(error) => {
-            job.held.meter.broken_stream(&error);
-            Err(error)
+            tracing::debug!(request_id = %job.request.envelope.id, %error, "nobody goes on with a broken stream");
+            job.held.meter.broken_stream(&why);
+            Err(why)
         }
     }
 }

@@ -213,7 +213,7 @@ impl TokenStream {
         };
         let now = self.clock.now();
         let Flowing { live, stream, seen, sent } = *flowing;
-        match go_on(live, now) {
+        match go_on(live, &error, now) {
             Ok(beginning) => {
                 self.state = State::Beginning(beginning);
                 self.watch.fired.set(false);

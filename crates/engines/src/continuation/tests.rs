@@ -137,6 +137,16 @@ fn what_cannot_be_begun_again_in_its_middle_is_left_broken() {
 }
 
 #[test]
+fn events_that_differ_in_more_than_their_text_are_read_as_such() {
+    let tool = r#"{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"c","tool_calls":[{"index":0}]}}]}"#;
+    let said = |events: &[&str]| std::str::from_utf8(&told(Kind::Chat, events).text).unwrap().to_owned();
+    assert_eq!(said(&[&delta("a"), &delta("b \\\" }"), &delta(""), &delta("c")]), "ab \\\" }c");
+    assert!(told(Kind::Chat, &[&delta("a"), &delta("b"), tool]).lost);
+    let finish = delta("d").replace("}}]", "},\"finish_reason\":\"stop\"}]");
+    assert_eq!(said(&[&delta("a"), &finish, &delta("e")]), "ade");
+}
+
+#[test]
 fn an_answer_that_is_too_long_to_be_asked_for_again_is_not_kept() {
     let mut told = told(Kind::Chat, &[&delta(&"a".repeat(MOST + 1))]);
     assert!(told.text.is_empty() && told.rest(&request(Kind::Chat, CHAT)).is_none());
