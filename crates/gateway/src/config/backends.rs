@@ -85,7 +85,7 @@ pub struct BackendConfig {
     pub kv_replay: String,
     /// Whether it takes several texts in one call.
     pub batch: bool,
-    /// Whether it goes on with chats that broke elsewhere: one of [`CONTINUES_CHATS`].
+    /// Whether it goes on with chats that broke elsewhere: auto, yes or no.
     pub continues_chats: &'static str,
     /// Whether each address of its host is a backend of its own.
     pub resolve: bool,
