@@ -2,7 +2,7 @@
 //!
 //! Such templates are written for Python's Jinja2, as Hugging Face sets it up, and get what they get there: `messages`,
 //! `tools`, `add_generation_prompt`, the tokens at the borders of a text, and `chat_template_kwargs` of the request. With
-//! `continue_final_message` the text ends where the last message does, so that the answer is what follows in it.
+//! `continue_final_message` the last message is the beginning of the answer.
 
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
@@ -52,15 +52,20 @@ impl Template {
         let body: Value =
             serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
         let goes_on = given(&body, "continue_final_message").is_true();
-        let messages =
-            items(&body, "messages").map(|message| self.message(&message)).collect::<Result<Value, _>>()?;
-        let prompted =
-            body.get_attr("add_generation_prompt").ok().filter(|said| said.kind() == ValueKind::Bool);
+        let mut messages =
+            items(&body, "messages").map(|message| self.message(&message)).collect::<Result<Vec<_>, _>>()?;
+        // What an answer begins with stands behind everything that led to it, as when it was written.
+        let begun = messages.pop_if(|_| goes_on).map(|message| given(&message, "content"));
+        let messages = Value::from_iter(messages);
+        let prompted = body
+            .get_attr("add_generation_prompt")
+            .ok()
+            .filter(|said| !goes_on && said.kind() == ValueKind::Bool);
         let (first, last) = &self.borders;
         let own = [
             ("messages", messages),
             ("tools", given(&body, "tools")),
-            ("add_generation_prompt", prompted.unwrap_or_else(|| (!goes_on).into())),
+            ("add_generation_prompt", prompted.unwrap_or_else(|| true.into())),
             ("bos_token", first.into()),
             ("eos_token", last.into()),
         ];
@@ -71,11 +76,14 @@ impl Template {
         });
         let context: Value = more.chain(own.map(|(key, value)| (key.into(), value))).collect();
         let template = self.environment.get_template("chat").expect("it was added when this was made");
-        let text = template.render(context).map_err(|error| refused(&error))?;
-        match items(&body, "messages").last().filter(|_| goes_on) {
-            Some(last) => up_to(&text, given(&last, "content").as_str().unwrap_or_default()),
-            None => Ok(text),
+        let mut text = template.render(context).map_err(|error| refused(&error))?;
+        if goes_on {
+            let begun = begun.as_ref().and_then(Value::as_str);
+            text.push_str(
+                begun.ok_or("continue_final_message: the last message must have text to go on with")?,
+            );
         }
+        Ok(text)
     }
 
     /// A message as templates expect it: its text as one, and what tools were called with as values.
@@ -92,18 +100,6 @@ impl Template {
         let keys = message.try_iter().map_err(|_| "a message is no object".to_owned())?;
         keys.map(change).collect::<Result<Vec<_>, String>>().map(Value::from_iter)
     }
-}
-
-/// The text of a conversation up to the end of what its last message says, as Hugging Face cuts it.
-fn up_to(text: &str, said: &str) -> Result<String, String> {
-    let core = said.trim();
-    let found = text.rfind(core).filter(|_| !core.is_empty());
-    let end = found.ok_or(
-        "continue_final_message: the model's template does not write down the last message as it is",
-    )? + core.len();
-    let blanks = &said[said.trim_end().len()..];
-    let kept = if text[end..].starts_with(blanks) { blanks.len() } else { 0 };
-    Ok(text[..end + kept].to_owned())
 }
 
 /// The entries of a list, or nothing.
@@ -236,9 +232,13 @@ mod tests {
             usual.write(body("One, two ").as_bytes()).unwrap(),
             "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nOne, two "
         );
-        let trims = template("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}");
-        assert_eq!(trims.write(body("One, two ").as_bytes()).unwrap(), "[Hi][One, two");
-        assert!(usual.write(body(" ").as_bytes()).unwrap_err().starts_with("continue_final_message: "));
+        let other = template(
+            "{% for m in messages %}[{{ m.content | trim }}]{% endfor %}{% if add_generation_prompt %}A: {% endif %}",
+        );
+        assert_eq!(other.write(body("One, two ").as_bytes()).unwrap(), "[Hi]A: One, two ");
+        let none =
+            br#"{"messages": [{"role": "assistant", "content": null}], "continue_final_message": true}"#;
+        assert!(usual.write(none).unwrap_err().starts_with("continue_final_message: "));
     }
 
     #[test]
