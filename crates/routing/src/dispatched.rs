@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_measured_pace_makes_the_next_expectation() {
         let pool = Arc::new(Pool::new("m", "round_robin", members(1)));
-        for _ in 0..10 {
+        for _ in 0..20 {
             dispatch(&pool).first_token(Instant::from_nanos(500_000_000));
         }
         let next = dispatch(&pool);

@@ -19,11 +19,15 @@ const MOST_EVIDENCE: f32 = 10.0;
 const PRIOR_EVIDENCE: f32 = 0.2;
 /// How far a prediction may be off.
 const RANGE: (f32, f32) = (0.05, 20.0);
-/// How far a single sample may be beside what is usual among many.
+/// How many times more or less than what is known a sample may say: how far it moves that is bounded, so that one hiccup
+/// among many short prompts, whatever it is beside their few milliseconds, does not condemn who had it.
+const SURPRISE: f32 = 5.0;
+/// The same of what is usual among many, of whom some may be out of the ordinary.
 const UNUSUAL: f32 = 1.25;
 
 /// How many times as long as predicted something takes, as the mean of what was measured, in which each sample weighs as
-/// much as it tells and the last ten in full are most of it.
+/// much as it tells, moves it so far and no farther (Huber's estimator of location, 1964), and the last ten in full are most
+/// of it.
 ///
 /// A reading drifts back to a given prior as it ages, so that one bad sample does not keep traffic, and with it better
 /// samples, away for good.
@@ -50,6 +54,7 @@ impl Pace {
                 None => (Known { value: prior, evidence: PRIOR_EVIDENCE }, 1.0),
                 Some((packed, age)) => (Known::unpack(packed), kept(age, MEMORY_SECONDS)),
             };
+            let sample = sample.clamp(known.value / SURPRISE, known.value * SURPRISE);
             let evidence = (known.evidence * kept + telling).min(MOST_EVIDENCE);
             // A sample weighs more the older the last one is.
             let weight = telling * (1.0 - kept).max(evidence.recip());
@@ -57,8 +62,8 @@ impl Pace {
         });
     }
 
-    /// The same of one of many, which may be out of the ordinary: how far a sample may move what is usual is bounded
-    /// (Huber's estimator of location, 1964), so that it is neither the few slow ones that decide it nor the last one.
+    /// The same of one of many, which may be out of the ordinary: neither the few slow ones decide what is usual nor the last
+    /// one.
     pub fn measured_of_many(&self, now: Instant, (predicted, elapsed): (f32, f32)) {
         let usual = predicted * self.read(now, 1.0);
         let elapsed = if self.is_known() { elapsed.clamp(usual / UNUSUAL, usual * UNUSUAL) } else { elapsed };
@@ -137,7 +142,7 @@ mod tests {
     fn a_bad_sample_is_forgotten_when_nothing_follows() {
         let pace = Pace::default();
         pace.measured(at(1), 1.0, (1.0, 9.0));
-        assert!(pace.read(at(1), 1.0) > 7.0);
+        assert!(pace.read(at(1), 1.0) > 2.5);
         assert!(pace.read(at(120), 1.0) < 1.01);
     }
 
@@ -145,15 +150,24 @@ mod tests {
     fn a_cold_start_is_made_good_by_as_many_samples_as_tell_as_much() {
         let pace = Pace::default();
         pace.measured(at(1), 1.0, (0.01, 2.0));
-        assert!((5.0..10.0).contains(&pace.read(at(1), 1.0)), "{}", pace.read(at(1), 1.0));
+        assert!((1.5..3.0).contains(&pace.read(at(1), 1.0)), "{}", pace.read(at(1), 1.0));
         for _ in 0..20 {
             pace.measured(at(1), 1.0, (0.01, 0.01));
         }
-        assert!(pace.read(at(1), 1.0) < 2.0, "{}", pace.read(at(1), 1.0));
-        for _ in 0..10 {
-            pace.measured(at(1), 1.0, (1.0, 1.0));
+        assert!(pace.read(at(1), 1.0) < 1.3, "{}", pace.read(at(1), 1.0));
+    }
+
+    #[test]
+    fn one_hiccup_among_short_prompts_is_hardly_seen_and_slowness_soon() {
+        let pace = Pace::default();
+        for number in 0..20 {
+            pace.measured(at(1), 1.0, (0.005, if number == 15 { 0.5 } else { 0.005 }));
         }
         assert!(pace.read(at(1), 1.0) < 1.2, "{}", pace.read(at(1), 1.0));
+        for _ in 0..20 {
+            pace.measured(at(1), 1.0, (0.005, 0.05));
+        }
+        assert!(pace.read(at(1), 1.0) > 3.0, "{}", pace.read(at(1), 1.0));
     }
 
     #[test]
