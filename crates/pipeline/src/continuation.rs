@@ -6,9 +6,9 @@
 //!                                             └──▶ an error event
 //! ```
 //!
-//! What can be continued, and how it is asked for, [`plimsoll_engines::continuation`] knows. It takes nothing from the budget
-//! of second tries: what is left to write was promised already, a backend that dies takes many streams with it at once, and
-//! how often one goes on is bounded.
+//! What can be continued, and how it is asked for, [`plimsoll_engines::continuation`] knows. It takes a try from the budget, so
+//! that others make fewer, but the budget does not forbid it: what is left to write was promised already, a backend that dies
+//! takes many streams with it at once, and how often one goes on is bounded.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -70,6 +70,7 @@ pub(crate) fn go_on(mut live: Box<Live>, why: &ServeError, now: Instant) -> Resu
     let Some(mut rest) = live.rest.take().filter(|rest| rest.left > 0) else { return Err(live) };
     let Some(mut request) = rest.told.rest(&rest.request) else { return Err(live) };
     rest.left -= 1;
+    let _ = rest.core.budget.borrow_mut().withdraw(now, &live.held.snapshot.config);
     // How long the caller bears silence counts from the last token.
     request.envelope.received = now;
     let Live { dispatched, mut held, .. } = *live;
