@@ -64,7 +64,8 @@ impl Told {
         let chunk = if self.resumed > 0 { self.as_first(chunk) } else { chunk };
         if !self.lost {
             let good = sse::data(&chunk.bytes).try_for_each(|data| self.keep(data));
-            self.lost = good.is_err() || self.text.len() > MOST;
+            // After its end there is nothing to go on with, though the transfer may break.
+            self.lost = good.is_err() || self.text.len() > MOST || chunk.peeked.finish.is_some();
             self.tokens += chunk.peeked.token_events;
             if self.lost {
                 self.text = Vec::new();
