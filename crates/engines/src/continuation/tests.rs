@@ -144,6 +144,9 @@ fn events_that_differ_in_more_than_their_text_are_read_as_such() {
     assert!(told(Kind::Chat, &[&delta("a"), &delta("b"), tool]).lost);
     let finish = delta("d").replace("}}]", "},\"finish_reason\":\"stop\"}]");
     assert!(told(Kind::Chat, &[&delta("a"), &finish]).lost, "it has ended");
+    let (later, filtered) =
+        (delta("d").replace(":1,", ":2,"), delta("e").replace("}}]", "},\"finish_reason\":null}]"));
+    assert_eq!(said(&[&delta("a"), &later, &filtered, &delta("f")]), "adef");
 }
 
 #[test]
