@@ -10,8 +10,10 @@ pub(crate) struct ConnectionMetrics {
 
 impl ConnectionMetrics {
     pub(crate) fn new(backend: &str) -> Self {
+        let open = catalog::UPSTREAM_CONNECTIONS.gauge(&[backend]);
+        open.increment(0.0);
         Self {
-            open: catalog::UPSTREAM_CONNECTIONS.gauge(&[backend]),
+            open,
             connected: catalog::UPSTREAM_CONNECTS.counter(&[backend, "ok"]),
             failed: catalog::UPSTREAM_CONNECTS.counter(&[backend, "failed"]),
         }

@@ -25,7 +25,6 @@ use crate::peers;
 /// What operators may ask and do.
 pub(crate) struct Admin {
     pub(crate) house: Arc<House>,
-    pub(crate) exporter: Option<Exporter>,
     /// Whether this port is for this machine only.
     pub(crate) local: bool,
     /// Told when somebody asks to drain.
@@ -103,7 +102,8 @@ impl Admin {
     fn metrics(&self) -> Response<Full<Bytes>> {
         let now = self.house.clock.now();
         self.house.shared.snapshot().fleet.observe(now);
-        let body = self.exporter.as_ref().map(Exporter::render).unwrap_or_default();
+        let render = |exporter: &Exporter| exporter.render(now - Instant::ORIGIN);
+        let body = self.house.served.exporter().map(render).unwrap_or_default();
         let mut response = text(StatusCode::OK, body);
         let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, format);

@@ -12,11 +12,13 @@ use plimsoll_engines::stepped::{Setup, Stepped};
 use plimsoll_engines::{grpc, openai, simulated};
 use plimsoll_pipeline::{Shared, Snapshot};
 use plimsoll_routing::Fleet;
+use plimsoll_telemetry::Exporter;
 use plimsoll_types::{BackendSpec, Clock, Instant};
 
 use crate::auth::Keys;
 use crate::config::{Addresses, BackendConfig, Config, Targets};
 use crate::house::{Engines, House, Settings};
+use crate::serving::Served;
 use crate::tls;
 
 /// Decides what the embedded fleet writes.
@@ -44,15 +46,20 @@ impl Discovered {
     }
 }
 
-/// Builds what `config` describes.
+/// Builds what `config` describes, whose metrics `exporter` has, if there is one.
 ///
 /// # Errors
 ///
 /// What cannot be built, in words for the operator.
-pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String> {
+pub fn house(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    exporter: Option<Exporter>,
+) -> Result<Arc<House>, String> {
     let tls = tls::acceptor(&config.tls)?;
     let (settings, specs) = settings(config, &Engines::default(), (&Discovered::default(), &clock))?;
     let fleet = Fleet::new(specs, settings.config.routing.clone(), None);
+    let served = Served::new(exporter, &fleet);
     let snapshot = Snapshot::new(fleet, settings.config.pipeline.clone());
     let settings = ArcSwap::from_pointee(settings);
     Ok(Arc::new(House {
@@ -62,6 +69,7 @@ pub fn house(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<House>, String
         tls,
         clock,
         leaving: AtomicBool::new(false),
+        served,
     }))
 }
 
@@ -80,11 +88,7 @@ pub(crate) fn publish(house: &House, config: Config, discovered: &Discovered) ->
     let fleet = Fleet::new(specs, settings.config.routing.clone(), Some(&snapshot.fleet));
     let next = Snapshot::after(Some(&snapshot), fleet, settings.config.pipeline.clone());
     house.settings.store(Arc::new(settings));
-    for backend in &snapshot.fleet.backends {
-        if !next.fleet.backends.iter().any(|kept| kept.slot == backend.slot) {
-            backend.retire();
-        }
-    }
+    house.served.change(&next.fleet);
     house.shared.publish(next);
     Ok(())
 }
@@ -180,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_embedded_fleet_on_another_time_scale_is_another_fleet() {
-        let house = house(embedded(1), Arc::new(TokioClock::start())).unwrap();
+        let house = house(embedded(1), Arc::new(TokioClock::start()), None).unwrap();
         let real = identities(&house);
         publish(&house, embedded(20), &Discovered::default()).unwrap();
         let slow = identities(&house);

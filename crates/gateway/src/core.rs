@@ -47,6 +47,7 @@ pub(crate) struct Seat {
 impl Seat {
     pub(crate) fn new(index: usize) -> Arc<Self> {
         let gauge = catalog::CLIENT_CONNECTIONS.gauge(&[&index.to_string()]);
+        gauge.increment(0.0);
         Arc::new(Self { connections: AtomicUsize::new(0), gauge })
     }
 
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_left_the_fleet_cannot_be_reached_and_nothing_panics() {
-        let house = assemble::house(config::Config::default(), Arc::new(TokioClock::start())).unwrap();
+        let house = assemble::house(config::Config::default(), Arc::new(TokioClock::start()), None).unwrap();
         let left = Backend::new(99, BackendSpec { name: "left".into(), ..BackendSpec::default() });
         let envelope = Envelope {
             id: Text::from_static("id"),

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Keys;
 use crate::config::{BackendConfig, Config};
+use crate::serving::Served;
 
 /// The shared parts of a running gateway.
 pub struct House {
@@ -25,6 +26,8 @@ pub struct House {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) leaving: AtomicBool,
+    /// What metrics are told of the fleet.
+    pub(crate) served: Served,
 }
 
 /// What a new configuration replaces as a whole.

@@ -36,6 +36,7 @@ mod reload;
 mod route;
 mod salts;
 mod serve;
+mod serving;
 mod sources;
 mod tls;
 

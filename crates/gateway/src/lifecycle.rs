@@ -18,7 +18,7 @@ use std::time::Duration;
 use plimsoll_telemetry::{Exporter, catalog};
 use plimsoll_types::{Clock, Instant, TokioClock};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::accept::{self, Door};
 use crate::admin::Admin;
@@ -72,7 +72,7 @@ async fn control(
     let cannot = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let listener = accept::listen(config.listen_address()?).map_err(|error| cannot(&config.listen, error))?;
     let admin = accept::listen(config.admin_address()?).map_err(|error| cannot(&config.admin, error))?;
-    let house = assemble::house(config.clone(), clock)?;
+    let house = assemble::house(config.clone(), clock, exporter.clone())?;
     // With port 0 the kernel chose one, which is what people want to know.
     config.listen = listener.local_addr().map_or(config.listen.clone(), |address| address.to_string());
     config.admin = admin.local_addr().map_or(config.admin.clone(), |address| address.to_string());
@@ -85,7 +85,6 @@ async fn control(
     let reload = Arc::new(Notify::new());
     let operators = Admin {
         house: Arc::clone(&house),
-        exporter: exporter.clone(),
         local: config.admin_address()?.ip().is_loopback(),
         drain: Arc::clone(&drain),
         reload: source.file.is_some().then(|| Arc::clone(&reload)),
@@ -95,9 +94,7 @@ async fn control(
     for outcome in ["applied", "refused"] {
         catalog::RELOADS.counter(&[outcome]).increment(0);
     }
-    if let Some(exporter) = exporter {
-        start_upkeep(exporter, Arc::clone(&house));
-    }
+    let _upkeep = exporter.map(|exporter| start_upkeep(exporter, Arc::clone(&house)));
     let _watching = fleet::start(&house);
     tokio::task::spawn_local(peers::start(Arc::clone(&house)));
     let found = Found::default();
@@ -124,6 +121,7 @@ async fn control(
         () = go(&house, &closing, &seats) => {}
         _ = interrupt.recv() => tracing::warn!("ended without waiting"),
     }
+    house.served.end();
     Ok(())
 }
 
@@ -167,19 +165,25 @@ fn start_acceptor(
     thread::Builder::new().name("acceptor".into()).spawn(work).expect("the system has room for a thread");
 }
 
-/// Moves histogram samples into their buckets each second, on a thread of its own: it may take milliseconds.
-fn start_upkeep(exporter: Exporter, house: Arc<House>) {
+/// Keeps up metrics each second: moves samples of histograms into their buckets and lets go of series that are over. It may
+/// take milliseconds, so it has a thread of its own, which ends when what this gives is dropped.
+fn start_upkeep(exporter: Exporter, house: Arc<House>) -> oneshot::Sender<()> {
+    let (keeping_up, mut over) = oneshot::channel();
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async move {
             loop {
-                house.clock.sleep_until(house.clock.now() + Duration::from_secs(1)).await;
-                exporter.upkeep();
+                tokio::select! {
+                    () = house.clock.sleep_until(house.clock.now() + Duration::from_secs(1)) => {}
+                    _ = &mut over => return,
+                }
+                exporter.upkeep(house.clock.now() - Instant::ORIGIN);
             }
         });
     };
     thread::Builder::new().name("upkeep".into()).spawn(work).expect("the system has room for a thread");
+    keeping_up
 }
 
 /// Takes the gateway out of service.

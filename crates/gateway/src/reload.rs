@@ -116,6 +116,7 @@ mod tests {
         let house = assemble::house(
             config::read("f", whole, &config::Overrides::default()).unwrap(),
             Arc::clone(&clock),
+            None,
         )
         .unwrap();
         let mut reloader = Reloader::new(&house, &Found::default(), &file);

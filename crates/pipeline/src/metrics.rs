@@ -46,13 +46,15 @@ pub(crate) struct RouteMetrics {
 impl ModelMetrics {
     pub(crate) fn new(model: &str) -> Self {
         let tokens = |kind| catalog::TOKENS.counter(&[model, kind]);
-        // Made now, so that the first second try is an increase and not a new series.
+        // Said now, so that the first request or second try is an increase and not a new series.
         for reason in crate::attempt::RETRY_REASONS {
             catalog::RETRIES.counter(&[model, reason]).increment(0);
         }
+        let in_flight = catalog::IN_FLIGHT.gauge(&[model]);
+        in_flight.increment(0.0);
         Self {
             model: model.to_owned(),
-            in_flight: catalog::IN_FLIGHT.gauge(&[model]),
+            in_flight,
             ttft: catalog::TTFT.histogram(&[model]),
             itl: catalog::ITL.histogram(&[model]),
             overhead: catalog::OVERHEAD.histogram(&[model]),

@@ -52,6 +52,11 @@ pub struct Metric {
     pub buckets: &'static [f64],
 }
 
+/// Labels whose values may be removed while the gateway runs: a reload, a look-up or a discovery takes a backend, a model, a
+/// place or another gateway away. The exporter keeps a series with such a label only as long as all its names serve.
+pub const REMOVABLE: &[&str] =
+    &["backend", "cloud", "commitment", "domain", "gateway", "model", "policy", "region"];
+
 const METADATA: Metadata<'static> = Metadata::new("plimsoll", Level::INFO, None);
 
 impl Metric {
@@ -73,12 +78,18 @@ impl Metric {
     }
 
     /// A handle of this counter for these label values, in the order of [`Metric::labels`].
+    ///
+    /// What counts often holds the handle, because a look-up costs some twenty times an increment. The series does not
+    /// depend on it: it lasts as long as its names serve.
     pub fn counter(&self, values: &[&str]) -> Counter {
         debug_assert_eq!(self.kind, Type::Counter, "{}", self.name);
         metrics::with_recorder(|recorder| recorder.register_counter(&self.key(values), &METADATA))
     }
 
     /// A handle of this gauge for these label values.
+    ///
+    /// The gauge has no series before it is set, and none after it is set to NaN. With a label of [`REMOVABLE`] it has one
+    /// only as long as a handle of it is held.
     pub fn gauge(&self, values: &[&str]) -> Gauge {
         debug_assert_eq!(self.kind, Type::Gauge, "{}", self.name);
         metrics::with_recorder(|recorder| recorder.register_gauge(&self.key(values), &METADATA))
@@ -184,7 +195,9 @@ pub const ALL: &[Metric] = &[
 pub fn reference() -> String {
     let mut out = String::from(
         "# Metrics\n\nWritten from the catalogue in `crates/telemetry/src/catalog.rs` by `make docs`; `make test` holds \
-         it to the code.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
+         it to the code.\n\nWhat is removed (a backend, a model, a domain, a commitment, another gateway) leaves: its \
+         gauges at once, its counters and histograms after two scrapes have seen their last value or after a minute. A gauge \
+         with nothing to tell has no series; none is ever NaN.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in ALL {
         let kind = match metric.kind {
@@ -201,6 +214,20 @@ pub fn reference() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_label_is_one_that_may_be_removed_or_has_a_fixed_set_of_values() {
+        let fixed = [
+            "core", "of", "outcome", "paid", "priority", "protocol", "reason", "route", "type", "unit",
+            "version",
+        ];
+        for label in ALL.iter().flat_map(|metric| metric.labels) {
+            assert!(
+                REMOVABLE.contains(label) != fixed.contains(label),
+                "{label}: a series of it may stay for ever"
+            );
+        }
+    }
 
     #[test]
     fn names_are_unique_and_say_their_unit() {

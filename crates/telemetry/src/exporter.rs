@@ -1,12 +1,24 @@
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::catalog::{self, Type};
+use crate::catalog;
 use crate::process;
+use crate::registry::Registry;
+use crate::serving::Serving;
+use crate::text;
 
 /// The recorder behind all handles, and its text.
 #[derive(Clone)]
 pub struct Exporter {
-    handle: PrometheusHandle,
+    registry: Arc<Registry>,
+}
+
+/// Why no exporter can be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// Handles record to one recorder, and the process has it already.
+    #[error("a recorder of metrics is installed already")]
+    Installed,
 }
 
 impl Exporter {
@@ -15,41 +27,29 @@ impl Exporter {
     /// # Errors
     ///
     /// Where a recorder is installed already.
-    pub fn install() -> Result<Self, BuildError> {
-        let mut builder = PrometheusBuilder::new();
-        for metric in catalog::ALL.iter().filter(|metric| metric.kind == Type::Histogram) {
-            let name = Matcher::Full(metric.name.to_owned());
-            builder = builder.set_buckets_for_metric(name, metric.buckets)?;
-        }
-        let recorder = builder.build_recorder();
-        let handle = recorder.handle();
-        metrics::set_global_recorder(recorder)?;
-        describe();
+    pub fn install() -> Result<Self, InstallError> {
+        let registry = Arc::new(Registry::default());
+        metrics::set_global_recorder(Arc::clone(&registry)).map_err(|_| InstallError::Installed)?;
         catalog::BUILD_INFO.gauge(&[env!("CARGO_PKG_VERSION")]).set(1.0);
-        Ok(Self { handle })
+        Ok(Self { registry })
     }
 
-    /// Moves samples from where they are recorded into their buckets. Call it about once a second: until then a
-    /// histogram holds every sample.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+    /// Says that these serve: pairs of a label of [`catalog::REMOVABLE`] and a value of it. They do until the result is
+    /// dropped; a name that is said twice serves until both are.
+    pub fn serve(&self, names: impl IntoIterator<Item = (&'static str, String)>) -> Serving {
+        Serving::new(Arc::clone(self.registry.roll()), names)
     }
 
-    /// The text of all metrics, in Prometheus' format 0.0.4.
+    /// Moves samples from where they are recorded into their buckets, and lets go of series that are over. Call it about
+    /// once a second: until then a histogram holds every sample. `now` is the time since a fixed instant.
+    pub fn upkeep(&self, now: Duration) {
+        self.registry.keep_up(now);
+    }
+
+    /// The text of all metrics, in Prometheus' format 0.0.4, for a scrape at `now`, the time since a fixed instant.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn render(&self, now: Duration) -> String {
         process::observe();
-        self.handle.render()
-    }
-}
-
-fn describe() {
-    use metrics::{describe_counter, describe_gauge, describe_histogram};
-    for metric in catalog::ALL {
-        match metric.kind {
-            Type::Counter => describe_counter!(metric.name, metric.help),
-            Type::Gauge => describe_gauge!(metric.name, metric.help),
-            Type::Histogram => describe_histogram!(metric.name, metric.help),
-        }
+        text::of(self.registry.scrape(now))
     }
 }

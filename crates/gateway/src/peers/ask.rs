@@ -8,7 +8,7 @@ use std::time::Duration;
 use plimsoll_engines::{openai, orca};
 use plimsoll_fleet::source::{Dns, Source, System};
 use plimsoll_proto::plimsoll::v1 as wire;
-use plimsoll_telemetry::{Counter, catalog};
+use plimsoll_telemetry::{Counter, Serving, catalog};
 use plimsoll_types::Instant;
 use prost::Message;
 use tokio::task::{AbortHandle, spawn_local};
@@ -104,6 +104,7 @@ impl Peers {
         };
         let wrong = |wrong| tracing::error!(gateway = %url, %wrong, "it cannot be asked");
         let way = openai::Backend::new(&config).map_err(wrong).ok()?;
+        let names = ["backend", "gateway"].map(|name| (name, label.clone()));
         let counter = |outcome| catalog::PEER_POLLS.counter(&[&label, outcome]);
         Some(Peer {
             engine: way.engine(&self.house.clock),
@@ -111,6 +112,7 @@ impl Peers {
             ledger: Rc::clone(&self.ledger),
             outcomes: ["ok", "self", "failed"].map(counter),
             prompts: catalog::PEER_PROMPTS.counter(&[&label]),
+            _serving: self.house.served.exporter().map(|exporter| exporter.serve(names)),
             label,
         })
     }
@@ -124,6 +126,8 @@ struct Peer {
     ledger: Rc<RefCell<Ledger>>,
     outcomes: [Counter; 3],
     prompts: Counter,
+    /// Its connections count as those of a backend of that name.
+    _serving: Option<Serving>,
 }
 
 impl Peer {
