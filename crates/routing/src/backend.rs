@@ -122,7 +122,7 @@ impl Backend {
         Self {
             slot,
             cache: index.and_then(|index| index.join(slot, blocks as usize)),
-            metrics: BackendMetrics::new(&spec).unreported(),
+            metrics: BackendMetrics::new(&spec),
             speed: spec.step_time.as_ref().map_or(Speed::UNKNOWN, Speed::of),
             marginal: Marginals::of(&spec.prices),
             most: spec.max_in_flight,
@@ -471,11 +471,6 @@ impl Backend {
         was_slow
     }
 
-    /// It has left the fleet: its gauges say nothing from now on, for a metric cannot be taken back.
-    pub fn retire(&self) {
-        self.metrics.retire();
-    }
-
     /// Sets its gauges; called when somebody is about to read them.
     pub fn observe(&self, now: Instant, config: &Config) {
         let healthy = match self.outlier.service(now) {
@@ -487,10 +482,8 @@ impl Backend {
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
         self.metrics.observe_peers(self.beside_peers());
         let share = if config.line_kv_share > 0.0 { config.line_kv_share as f32 } else { f32::INFINITY };
-        self.metrics.observe_line(self.load.context(), self.line_tokens(share).map(f64::from));
-        if let Some(age) = self.report_age(now) {
-            self.metrics.report_age.set(f64::from(age));
-        }
+        self.metrics.observe_line(self.load.context(), self.line_tokens(share));
+        self.metrics.observe_report(self.report_age(now));
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_telemetry::catalog;
 use plimsoll_types::{Key, Keys, Section};
 
+use crate::metrics::CommitmentMetrics;
 use crate::sync::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What the configuration says of one commitment.
@@ -100,6 +100,7 @@ pub struct Commitment {
     from: AtomicU64,
     until: AtomicU64,
     in_force: AtomicBool,
+    metrics: CommitmentMetrics,
 }
 
 const MILLIONTHS: f64 = 1e6;
@@ -115,6 +116,7 @@ impl Commitment {
             from: AtomicU64::new(0),
             until: AtomicU64::new(u64::MAX),
             in_force: AtomicBool::new(true),
+            metrics: CommitmentMetrics::new(&config.name),
         };
         new.configure(config);
         Arc::new(new)
@@ -170,27 +172,6 @@ impl Commitment {
     pub fn ends_at(&self) -> Option<u64> {
         Some(self.until.load(Relaxed)).filter(|until| *until != u64::MAX)
     }
-
-    /// Sets its gauges.
-    fn observe(&self) {
-        let (size, used) = self.size_and_used();
-        let labels = [self.name.as_str(), self.unit()];
-        catalog::COMMITMENT_USED.gauge(&labels).set(used);
-        catalog::COMMITMENT_LEFT.gauge(&labels).set((size - used).max(0.0));
-        if let Some(end) = self.ends_at() {
-            catalog::COMMITMENT_END.gauge(&[&self.name]).set(end as f64);
-        }
-    }
-
-    /// It is no longer there: its gauges say nothing from now on.
-    fn retire(&self) {
-        let labels = [self.name.as_str(), self.unit()];
-        catalog::COMMITMENT_USED.gauge(&labels).set(f64::NAN);
-        catalog::COMMITMENT_LEFT.gauge(&labels).set(f64::NAN);
-        if self.ends_at().is_some() {
-            catalog::COMMITMENT_END.gauge(&[&self.name]).set(f64::NAN);
-        }
-    }
 }
 
 /// The commitments of a fleet, by name.
@@ -205,10 +186,7 @@ impl Commitments {
             let same = known(&config.name).inspect(|same| same.configure(config));
             (config.name.clone(), same.unwrap_or_else(|| Commitment::new(config)))
         });
-        let all: BTreeMap<_, _> = all.collect();
-        let gone = before.into_iter().flat_map(|before| before.0.values());
-        gone.filter(|commitment| !all.contains_key(&commitment.name)).for_each(|gone| gone.retire());
-        Self(all)
+        Self(all.collect())
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Commitment>> {
@@ -219,8 +197,12 @@ impl Commitments {
         self.0.values()
     }
 
+    /// Sets the gauges of all.
     pub(crate) fn observe(&self) {
-        self.0.values().for_each(|commitment| commitment.observe());
+        for commitment in self.0.values() {
+            let (size, used) = commitment.size_and_used();
+            commitment.metrics.observe(commitment.unit(), size, used, commitment.ends_at());
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use plimsoll_types::{Key, Keys, Locality, Section};
 
+use crate::metrics::DomainMetrics;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What the configuration says of one domain.
@@ -72,6 +73,7 @@ pub struct Domain {
     /// Requests that it may have; `u64::MAX` means any number.
     most: AtomicU64,
     in_flight: InFlight,
+    pub(crate) metrics: DomainMetrics,
 }
 
 /// On a line of its own: every request there writes it, where there is a limit.
@@ -82,6 +84,7 @@ struct InFlight(AtomicU64);
 impl Domain {
     fn new(name: String) -> Arc<Self> {
         Arc::new(Self {
+            metrics: DomainMetrics::new(&name),
             name,
             drained: AtomicBool::new(false),
             taken_out: AtomicBool::new(false),

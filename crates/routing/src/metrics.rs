@@ -1,5 +1,3 @@
-use std::sync::OnceLock;
-
 use plimsoll_telemetry::{Counter, Gauge, catalog};
 use plimsoll_types::BackendSpec;
 
@@ -26,19 +24,17 @@ pub(crate) struct BackendMetrics {
     expected_ttft: Gauge,
     healthy: Gauge,
     context: Gauge,
-    /// Made where there is a line: a backend whose memory is not known has none.
-    line: OnceLock<Gauge>,
-    /// Made where there are peers.
-    beside_ttft: OnceLock<Gauge>,
-    beside_itl: OnceLock<Gauge>,
-    backend: String,
-    pub(crate) report_age: Gauge,
+    line: Gauge,
+    beside_ttft: Gauge,
+    beside_itl: Gauge,
+    report_age: Gauge,
 }
 
 impl BackendMetrics {
     pub(crate) fn new(spec: &BackendSpec) -> Self {
         let (backend, prices) = (spec.name.as_str(), &spec.prices);
         let worth = |paid| catalog::BACKEND_WORTH.counter(&[backend, paid]);
+        let beside = |of| catalog::BACKEND_BESIDE_PEERS.gauge(&[backend, of]);
         let attempts = |outcome| catalog::ATTEMPTS.counter(&[backend, outcome]);
         Self {
             ejections: catalog::EJECTIONS.counter(&[backend]),
@@ -57,51 +53,28 @@ impl BackendMetrics {
             expected_ttft: catalog::BACKEND_EXPECTED_TTFT.gauge(&[backend]),
             healthy: catalog::BACKEND_HEALTHY.gauge(&[backend]),
             context: catalog::BACKEND_CONTEXT.gauge(&[backend]),
-            line: OnceLock::new(),
-            beside_ttft: OnceLock::new(),
-            beside_itl: OnceLock::new(),
-            backend: backend.to_owned(),
+            line: catalog::BACKEND_LINE.gauge(&[backend]),
+            beside_ttft: beside("ttft"),
+            beside_itl: beside("itl"),
             report_age: catalog::BACKEND_REPORT_AGE.gauge(&[backend]),
         }
     }
 
-    /// How old a report is before there is one: not zero seconds.
-    pub(crate) fn unreported(self) -> Self {
-        self.report_age.set(f64::NAN);
-        self
-    }
-
-    pub(crate) fn retire(&self) {
-        let always = [
-            &self.in_flight,
-            &self.queued_tokens,
-            &self.expected_ttft,
-            &self.healthy,
-            &self.context,
-            &self.report_age,
-        ];
-        let perhaps = [&self.line, &self.beside_ttft, &self.beside_itl];
-        for gauge in always.into_iter().chain(perhaps.into_iter().filter_map(OnceLock::get)) {
-            gauge.set(f64::NAN);
-        }
-    }
-
-    /// How slow it is beside its peers.
+    /// How slow it is beside its peers, where that is known.
     pub(crate) fn observe_peers(&self, beside: BesidePeers) {
-        let of = [("ttft", &self.beside_ttft, beside.ttft), ("itl", &self.beside_itl, beside.itl)];
-        for (what, gauge, ratio) in of {
-            let Some(ratio) = ratio.or(gauge.get().map(|_| f32::NAN)) else { continue };
-            let gauge = gauge.get_or_init(|| catalog::BACKEND_BESIDE_PEERS.gauge(&[&self.backend, what]));
-            gauge.set(f64::from(ratio));
-        }
+        self.beside_ttft.set(known(beside.ttft));
+        self.beside_itl.set(known(beside.itl));
     }
 
-    /// Tokens that memory holds and that it may hold.
-    pub(crate) fn observe_line(&self, context: u64, line: Option<f64>) {
+    /// Tokens that memory holds, and those that it may hold where that is known.
+    pub(crate) fn observe_line(&self, context: u64, line: Option<f32>) {
         self.context.set(context as f64);
-        if let Some(line) = line {
-            self.line.get_or_init(|| catalog::BACKEND_LINE.gauge(&[&self.backend])).set(line);
-        }
+        self.line.set(known(line));
+    }
+
+    /// Seconds since it last said how loaded it is, if it ever did.
+    pub(crate) fn observe_report(&self, age: Option<f32>) {
+        self.report_age.set(known(age));
     }
 
     pub(crate) fn observe(&self, in_flight: u32, queued_tokens: u64, expected_ttft: f32, healthy: f64) {
@@ -110,4 +83,63 @@ impl BackendMetrics {
         self.expected_ttft.set(f64::from(expected_ttft));
         self.healthy.set(healthy);
     }
+}
+
+/// Handles of one domain, made when it appears.
+#[derive(Debug)]
+pub(crate) struct DomainMetrics {
+    pub(crate) in_flight: Gauge,
+    pub(crate) in_service: Gauge,
+}
+
+impl DomainMetrics {
+    pub(crate) fn new(domain: &str) -> Self {
+        Self {
+            in_flight: catalog::DOMAIN_IN_FLIGHT.gauge(&[domain]),
+            in_service: catalog::DOMAIN_IN_SERVICE.gauge(&[domain]),
+        }
+    }
+}
+
+/// Handles of one commitment, made when it appears.
+#[derive(Debug)]
+pub(crate) struct CommitmentMetrics {
+    units: [UnitMetrics; 2],
+    end: Gauge,
+}
+
+/// Handles of one commitment in one unit.
+#[derive(Debug)]
+struct UnitMetrics {
+    unit: &'static str,
+    used: Gauge,
+    left: Gauge,
+}
+
+impl CommitmentMetrics {
+    pub(crate) fn new(commitment: &str) -> Self {
+        let of = |unit| UnitMetrics {
+            unit,
+            used: catalog::COMMITMENT_USED.gauge(&[commitment, unit]),
+            left: catalog::COMMITMENT_LEFT.gauge(&[commitment, unit]),
+        };
+        Self { units: ["dollars", "tokens"].map(of), end: catalog::COMMITMENT_END.gauge(&[commitment]) }
+    }
+
+    /// Sets all of them: the unit and the end may have changed with the configuration.
+    pub(crate) fn observe(&self, unit: &str, size: f64, used: f64, end: Option<u64>) {
+        for gauges in &self.units {
+            let counts = gauges.unit == unit;
+            gauges.used.set(if counts { used } else { NOTHING });
+            gauges.left.set(if counts { (size - used).max(0.0) } else { NOTHING });
+        }
+        self.end.set(end.map_or(NOTHING, |end| end as f64));
+    }
+}
+
+/// A gauge that is set to this has no series.
+const NOTHING: f64 = f64::NAN;
+
+fn known(value: Option<f32>) -> f64 {
+    value.map_or(NOTHING, f64::from)
 }

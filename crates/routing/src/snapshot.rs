@@ -220,9 +220,9 @@ impl Fleet {
         }
         for domain in self.domains.all() {
             let state = self.state_of(domain, now);
-            catalog::DOMAIN_IN_FLIGHT.gauge(&[&domain.name]).set(state.in_flight as f64);
+            domain.metrics.in_flight.set(state.in_flight as f64);
             let share = f64::from(state.in_service) / f64::from(state.backends.max(1));
-            catalog::DOMAIN_IN_SERVICE.gauge(&[&domain.name]).set(share);
+            domain.metrics.in_service.set(share);
         }
     }
 
