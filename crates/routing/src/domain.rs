@@ -4,7 +4,7 @@
 //!   aws ── aws/us-east-1 ── aws/us-east-1/a ── aws/us-east-1/a/r7        the domains of one backend, the widest first
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use plimsoll_types::{Key, Keys, Locality, Section};
@@ -185,6 +185,21 @@ impl Domains {
     /// Those that a place is in, the widest first.
     pub(crate) fn of(&mut self, at: &Locality) -> Arc<[Arc<Domain>]> {
         domain_names(at).map(|name| self.named(&name)).collect()
+    }
+
+    /// Lets go of those that have no backend, of which the configuration does not speak, and of which there is nothing to
+    /// remember: no operator has taken them out, and no request of a backend that has left counts there.
+    pub(crate) fn keep<'a>(
+        &mut self,
+        of_backends: impl Iterator<Item = &'a Arc<Domain>>,
+        configs: &[DomainConfig],
+    ) {
+        let of_backends = of_backends.map(|domain| domain.name.as_str());
+        let used: HashSet<&str> =
+            of_backends.chain(configs.iter().map(|config| config.at.as_str())).collect();
+        self.0.retain(|name, domain| {
+            used.contains(name.as_str()) || domain.taken_out.load(Relaxed) || domain.in_flight() > 0
+        });
     }
 
     fn named(&mut self, name: &str) -> Arc<Domain> {

@@ -186,6 +186,7 @@ impl Fleet {
                 })
             })
             .collect();
+        domains.keep(backends.iter().flat_map(|backend| backend.domains.iter()), &config.domains);
         let mut members: BTreeMap<String, Vec<Arc<Backend>>> = BTreeMap::new();
         for backend in &backends {
             backend.settle(&config);

@@ -165,3 +165,31 @@ fn what_befalls_the_whole_pool_is_no_matter_of_domains() {
     let out = fleet.backends.iter().filter(|backend| backend.service(at(1).now) != Service::Open);
     assert_eq!(out.count(), 2);
 }
+
+#[test]
+fn a_domain_whose_backends_had_left_stayed_unless_somebody_has_said_something_of_it() {
+    let first = fleet(Config::default());
+    assert!(first.take_out_domain("aws/west", true));
+    let said = DomainConfig { at: "gcp".into(), ..DomainConfig::default() };
+    let config = Config { domains: vec![said], ..Config::default() };
+    let left = Fleet::new(vec![spec("elsewhere")], config, Some(&first));
+    let names: Vec<&str> = left.domains().map(|domain| domain.name.as_str()).collect();
+    assert_eq!(names, ["aws/west", "gcp"]);
+    let back = fleet_after(Some(&left), Config::default());
+    assert_eq!(back.domains().count(), 1 + 3 + 3 + 6);
+    assert!(back.backends.iter().all(|one| one.is_drained() == one.spec.name.starts_with("west")));
+}
+
+#[test]
+fn a_domain_is_not_forgotten_while_a_request_of_a_backend_that_left_counts_there() {
+    let limited = || DomainConfig { at: "aws".into(), max_in_flight: 100, ..DomainConfig::default() };
+    let config = || Config { domains: vec![limited()], ..Config::default() };
+    let first = fleet(config());
+    let running = picks(&first, 1, 0);
+    let left = Fleet::new(vec![spec("elsewhere")], Config::default(), Some(&first));
+    let back = fleet_after(Some(&left), config());
+    let in_flight = || back.domains().find(|domain| domain.name == "aws").unwrap().in_flight();
+    assert_eq!(in_flight(), 1);
+    drop(running);
+    assert_eq!(in_flight(), 0);
+}
