@@ -28,6 +28,7 @@ mod parts;
 mod peers;
 mod places;
 mod reload;
+mod removed;
 mod retries;
 mod salts;
 mod streaming;
