@@ -116,7 +116,8 @@ impl Head {
             "x-api-key" | "api-key" => self.key(Bytes::copy_from_slice(value.as_bytes())),
             "x-plimsoll-explain" => self.explain = Asked::read(value),
             "x-stainless-read-timeout" => self.read_timeout = seconds(value),
-            "x-stainless-timeout" => self.timeout = seconds(value),
+            "x-stainless-timeout" => self.timeout = self.timeout.or(seconds(value)),
+            "x-plimsoll-timeout" => self.timeout = Some(own_seconds(value)?),
             _ => {
                 if let Some(name) = FORWARDED.iter().find(|forwarded| **forwarded == name)
                     && value.len() <= 1_024
@@ -216,6 +217,13 @@ fn seconds(value: &HeaderValue) -> Option<Duration> {
     let seconds: f64 = value.to_str().ok()?.trim().parse().ok()?;
     // Below this nothing can be served, and NaN and infinity are no times.
     Duration::try_from_secs_f64(seconds).ok().filter(|timeout| *timeout >= Duration::from_millis(1))
+}
+
+/// As [`seconds`], where the caller speaks to this gateway: what is not understood must not be passed over.
+fn own_seconds(value: &HeaderValue) -> Result<Duration, ServeError> {
+    seconds(value).ok_or_else(|| {
+        ServeError::invalid("x-plimsoll-timeout must be the seconds that the caller waits, 0.001 or more")
+    })
 }
 
 /// Host and port as RFC 3986 has them, without user information (CVE-2026-48746: garbage in Host led around a check).

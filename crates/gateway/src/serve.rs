@@ -66,6 +66,7 @@ fn ends_connection(error: &ServeError) -> bool {
         ServeError::UnknownModel { .. }
             | ServeError::Refused { .. }
             | ServeError::Overloaded { .. }
+            | ServeError::NotInTime { .. }
             | ServeError::Pushback { .. }
             | ServeError::NoBackend
             | ServeError::Backend(_)

@@ -69,6 +69,15 @@ pub enum ServeError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Nothing can answer it within the time that its caller allows.
+    #[error(
+        "the request cannot be answered within the time that its caller allows; allow more, or try again in {} s",
+        retry_after.as_secs().max(1)
+    )]
+    NotInTime {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Every backend of the model asks to be left alone.
     #[error("the backends of this model are at their limit; try again in {} s", retry_after.as_secs().max(1))]
     Pushback {
@@ -117,7 +126,9 @@ impl ServeError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded { retry_after } | Self::Pushback { retry_after } => Some(*retry_after),
+            Self::Overloaded { retry_after }
+            | Self::NotInTime { retry_after }
+            | Self::Pushback { retry_after } => Some(*retry_after),
             Self::NoBackend | Self::Draining => Some(Duration::from_secs(1)),
             _ => None,
         }

@@ -19,6 +19,7 @@ mod request;
 mod step_time;
 mod text;
 mod time;
+mod trust;
 
 pub use answer::{Chunk, Finish, Head, Peeked, Usage};
 pub use backend_spec::{BackendSpec, ServedModel};
@@ -32,3 +33,4 @@ pub use request::{Envelope, Forward, Kind, Priority, Protocol, Request, Splice, 
 pub use step_time::{Chunked, StepTime};
 pub use text::Text;
 pub use time::Instant;
+pub use trust::Trust;

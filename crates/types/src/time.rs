@@ -46,6 +46,14 @@ impl AddAssign<Duration> for Instant {
     }
 }
 
+impl Sub<Duration> for Instant {
+    type Output = Self;
+    /// No earlier than the origin.
+    fn sub(self, rhs: Duration) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_sub(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
 impl Sub<Instant> for Instant {
     type Output = Duration;
     fn sub(self, rhs: Self) -> Duration {

@@ -46,6 +46,7 @@ mod tests {
             (ServeError::UnsupportedMedia("x"), Code::Unimplemented),
             (ServeError::SlowBody, Code::DeadlineExceeded),
             (ServeError::Overloaded { retry_after: second }, Code::Unavailable),
+            (ServeError::NotInTime { retry_after: second }, Code::Unavailable),
             (ServeError::Pushback { retry_after: second }, Code::ResourceExhausted),
             (ServeError::NoBackend, Code::Unavailable),
             (ServeError::Draining, Code::Unavailable),

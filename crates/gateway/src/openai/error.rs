@@ -29,6 +29,7 @@ pub(crate) fn shape(error: &ServeError) -> Shape {
         ServeError::Expectation => (417, "invalid_request_error", "expectation_failed"),
         ServeError::SlowBody => (408, "invalid_request_error", "request_timeout"),
         ServeError::Overloaded { .. } => (503, "server_error", "overloaded"),
+        ServeError::NotInTime { .. } => (503, "server_error", "deadline_unreachable"),
         ServeError::Pushback { .. } => (429, "rate_limit_error", "rate_limit_exceeded"),
         ServeError::NoBackend => (503, "server_error", "no_backend"),
         ServeError::Draining => (503, "server_error", "draining"),
