@@ -251,6 +251,7 @@ impl Waiting {
             reach: 0,
             tokens: 50 + (mixed / 3_000 % 4_000) as u32,
             bytes: 1_000,
+            again: false,
             latest: if mixed.is_multiple_of(8) {
                 self.now() + Duration::from_secs(60)
             } else {

@@ -94,6 +94,8 @@ pub struct Entry {
     pub bytes: u64,
     /// The last moment at which it can begin and meet its deadline; [`Instant::NEVER`] if it has none.
     pub latest: Instant,
+    /// Whether it had its turn already, and comes back because its backend failed: it goes before all that came after it.
+    pub again: bool,
 }
 
 /// Nobody more can wait.
@@ -118,6 +120,8 @@ pub struct Queue {
     len: usize,
     bytes: u64,
     forecast: Forecast,
+    /// Since when it was never empty.
+    stands_since: Instant,
     /// The latest that anybody said it was.
     now: Instant,
 }
@@ -174,6 +178,12 @@ impl Queue {
         self.bands.iter().fold(0, |waiting, band| waiting | band.waiting)
     }
 
+    /// For how long some have waited without a break: hardly at all in a burst, and long where more comes than leaves.
+    #[must_use]
+    pub fn stands_for(&self, now: Instant) -> Duration {
+        if self.len == 0 { Duration::ZERO } else { now - self.stands_since }
+    }
+
     /// The latest moment of which it was told.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -194,13 +204,17 @@ impl Queue {
         self.now = self.now.max(now);
         if self.len == 0 {
             self.forecast.begin(now);
+            self.stands_since = now;
         }
         self.forecast.comes(entry.tokens, now);
         let at = self.flow_of(entry);
         let number = self.nodes.add(at, (entry.tokens, entry.bytes));
         self.activate(at, entry.weight);
         let flow = &mut self.flows[at as usize];
-        flow.enter(number, entry.latest, &mut self.nodes);
+        match entry.again {
+            true => flow.enter_again(number, &mut self.nodes),
+            false => flow.enter(number, entry.latest, &mut self.nodes),
+        }
         let band = &mut self.bands[flow.of.band];
         band.len += 1;
         band.tokens += u64::from(entry.tokens);
@@ -248,7 +262,8 @@ impl Queue {
         self.now = self.now.max(now);
         let (at, tokens, passed) = {
             let node = &self.nodes[ticket.number];
-            (node.flow, node.tokens, node.passed)
+            // One that comes back is in time by what it had waited before.
+            (node.flow, node.tokens, if node.again { now } else { node.passed })
         };
         self.forecast.leaves(tokens, now);
         let flow = &mut self.flows[at as usize];
@@ -263,8 +278,8 @@ impl Queue {
             self.bands[band].owed -= i64::from(tokens);
         }
         for lower in &mut self.bands[band + 1..] {
-            // Nothing is saved up while nobody waits.
-            let most = if lower.len > 0 { i64::MAX } else { 0 };
+            // Nothing is saved up while nobody waits, and no more than a turn beyond what those that wait need.
+            let most = if lower.len > 0 { lower.tokens as i64 + TURN } else { 0 };
             lower.owed = (lower.owed + (i64::from(tokens) / RESERVE).max(1)).min(most);
         }
         self.gone(at, ticket.number);

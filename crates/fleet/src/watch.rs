@@ -171,6 +171,8 @@ pub(crate) async fn within<T>(
 ) -> Option<T> {
     let late = clock.sleep_until(clock.now() + limit);
     tokio::select! {
+        // After a pause of this process both are ready, and an answer that is there is none that is missing.
+        biased;
         done = work => Some(done),
         () = late => None,
     }

@@ -239,6 +239,11 @@ fn view(backend: &Backend, now: Instant) -> Value {
             let (waiting, running, kv_used) = backend.others(now);
             json!({"waiting": waiting.round(), "running": running.round(), "kv_used": kv_used})
         }),
+        "prompts_at_a_time": backend.prompts_at_a_time(),
+        "seats": backend.seats(),
+        "last_report": backend.last_report().map(|(at, waiting, running)| {
+            json!({"waiting": waiting, "running": running, "age_ms": millis((now - at).as_secs_f32())})
+        }),
         "pushback_ms": u64::try_from(backend.pushback_left(now).as_millis()).unwrap_or(u64::MAX),
         "in_flight": backend.load.in_flight(),
         "max_in_flight": backend.spec.max_in_flight,

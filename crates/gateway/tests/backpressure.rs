@@ -83,7 +83,8 @@ async fn whoever_finds_no_room_is_told_when_to_come_back() {
 #[tokio::test]
 async fn a_backend_is_not_sent_more_than_its_limit() {
     let mut backends = Backends::start(2).await.and("max_in_flight: 1");
-    let gateway = Gateway::before(&backends).await;
+    let waits = "pipeline: {max_wait_ms: 300, max_burst_wait_ms: 300}\n";
+    let gateway = Gateway::configured(&backends, waits).await;
     let (_first, _second) = (gateway.stream().await, gateway.stream().await);
     let calls = [backends.next().await, backends.next().await];
     assert_ne!(calls[0].backend, calls[1].backend);

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use plimsoll_engines::{Answer, Failure};
-use plimsoll_routing::Verdict;
+use plimsoll_routing::{Backend, Verdict};
 use plimsoll_types::{Chunk, Clock, Head, Instant, Peeked, ServeError};
 use smallvec::SmallVec;
 
@@ -85,15 +85,26 @@ impl Ended {
 /// When an attempt is over, and when the caller's time is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
+    /// When a backend that gives no sign of life is given up.
     pub(crate) attempt: Instant,
+    /// How long after one it is at work.
+    pub(crate) lately: Duration,
+    /// When one that is at work for others is given up too.
+    pub(crate) longest: Instant,
+    /// When the caller's time is over.
     pub(crate) caller: Instant,
 }
 
 /// Waits for the answer in `watch` to begin.
-pub(crate) async fn first(watch: &Watch, clock: &dyn Clock, limits: Limits) -> Result<Begun, Ended> {
-    watch.limit.set(limits.attempt.min(limits.caller));
+pub(crate) async fn first(
+    watch: &Watch,
+    clock: &dyn Clock,
+    (limits, backend): (Limits, &Backend),
+) -> Result<Begun, Ended> {
+    watch.limit.set(limits.attempt);
+    watch.caller.set(limits.caller);
     watch.fired.set(false);
-    let mut exchange = Waiting { watch, clock, limits };
+    let mut exchange = Waiting { watch, clock, limits, backend };
     let head = exchange.ask(|answer, cx| answer.poll_head(cx)).await?.map_err(Ended::Failure)?;
     match head.status {
         200..=299 if head.stream => exchange.first_token(head).await,
@@ -117,6 +128,7 @@ struct Waiting<'a> {
     watch: &'a Watch,
     clock: &'a dyn Clock,
     limits: Limits,
+    backend: &'a Backend,
 }
 
 impl Waiting<'_> {
@@ -148,12 +160,17 @@ impl Waiting<'_> {
         let now = self.clock.now();
         if self.watch.cut.get() {
             Err(Ended::Over(ServeError::Draining))
-        } else if now >= self.limits.caller {
+        } else if now >= self.watch.caller.get() {
             Err(Ended::Over(ServeError::Deadline("the time that the caller allows is over")))
-        } else if now >= self.limits.attempt {
-            Err(Ended::Timeout)
-        } else {
+        } else if now < self.watch.limit.get() {
             Ok(())
+        } else if now < self.limits.longest && self.backend.is_at_work(now, self.limits.lately) {
+            // It is not silent: all its seats are taken, and this request waits there as it would have waited here.
+            self.watch.limit.set(now + self.limits.lately);
+            self.watch.fired.set(false);
+            Ok(())
+        } else {
+            Err(Ended::Timeout)
         }
     }
 

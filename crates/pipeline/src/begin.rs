@@ -1,15 +1,12 @@
 //! From an admitted request to the first token: attempts, until one gives a beginning or trying makes no more sense.
 
-use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
-use plimsoll_batching::queue::Entry;
 use plimsoll_engines::Call;
-use plimsoll_routing::{Allowed, Dispatched, PickError, RequestShape, Writing};
-use plimsoll_types::{Instant, Kind, Priority, Request, ServeError, Usage};
+use plimsoll_routing::{Allowed, Answer, Dispatched, PickError, RequestShape, Writing};
+use plimsoll_types::{Envelope, Instant, Kind, Request, ServeError, Usage};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -18,7 +15,8 @@ use crate::continuation::{Rest, writes_on};
 use crate::gathered::Gathered;
 use crate::meter::Meter;
 use crate::parts;
-use crate::room::{ANSWER_FACTOR, Charge, Room, tenant};
+use crate::queue_wait;
+use crate::room::{Charge, Room};
 use crate::shared::{Lane, Permit};
 use crate::sweeper::Watched;
 use crate::{Config, Pipeline, Snapshot};
@@ -27,9 +25,6 @@ use crate::{Config, Pipeline, Snapshot};
 const MAX_TRIED: usize = 16;
 /// What a token of a plain answer may take, for those that say how many they want.
 const SLOW_TOKEN: Duration = Duration::from_millis(100);
-/// How often the first one that waits looks for room that nobody told of.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// An admitted request and all that was taken for it.
 pub(crate) struct Job {
     pub(crate) core: Rc<Pipeline>,
@@ -64,6 +59,15 @@ pub(crate) struct Live {
     pub(crate) deadline: Instant,
     /// By what it goes on elsewhere, where it can.
     pub(crate) rest: Option<Box<Rest>>,
+}
+
+impl Live {
+    /// The answer has ended: whether as a whole counts if it went on elsewhere.
+    pub(crate) fn has_gone_on(&mut self, whole: bool) {
+        if let Some(rest) = self.rest.take() {
+            rest.ends(whole);
+        }
+    }
 }
 
 /// A request at a backend. When it leaves, whoever waits for room is called.
@@ -149,53 +153,78 @@ pub(crate) fn live(job: Job, (begun, dispatched): (Begun, Sent)) -> Live {
     Live { begun, dispatched, held: job.held, gap, deadline, rest: None }
 }
 
-/// Makes attempts at others than the backends in the slots `lost`.
+/// Makes attempts at others than the backends in the slots `lost`. One that finds no room waits for it, the first as well as
+/// those that follow a failure.
 pub(crate) async fn attempts(job: &mut Job, lost: &[usize]) -> Result<(Begun, Sent), ServeError> {
     let mut tried = SmallVec::<[usize; 4]>::from_slice(lost);
-    let (mut sent, mut last, mut charge, mut waits) = (0, None, None, true);
+    let (mut sent, mut last, mut charge): (u64, Option<Ended>, Option<Charge>) = (0, None, None);
+    if queue_wait::latest_start(job, job.core.clock.now()) <= job.core.clock.now() {
+        // No backend is to work for nothing.
+        let retry_after = job.lane.room.drains_in(job.core.clock.now()).unwrap_or_default();
+        return Err(queue_wait::in_vain(job, retry_after));
+    }
     loop {
         let picked = match dispatch(job, &tried) {
-            // Before the first attempt there is time to wait, and nobody is overtaken.
-            Err(PickError::Full) if waits => held(job).await?,
-            picked => picked.map(|dispatched| (dispatched, charge.take())),
+            Err(PickError::Full) => {
+                // It pays again when it leaves the queue again.
+                charge.take().into_iter().for_each(|charge| charge.undo(job.request.envelope.prompt_tokens));
+                queue_wait::wait(job, &tried).await
+            }
+            picked => Ok(picked.map(|dispatched| (dispatched, charge.take()))),
         };
-        waits = false;
         let mut dispatched = match picked {
-            Ok(dispatched) => Sent::new(dispatched, job),
-            Err(error) => return Err(last.map_or_else(|| refused_by(error), Ended::error)),
+            Ok(Ok(dispatched)) => Sent::new(dispatched, job),
+            // Why the last attempt failed says more than that no other could be made.
+            Ok(Err(error)) => return Err(last.map_or_else(|| refused_by(error), Ended::error)),
+            Err(error) => return Err(last.map_or(error, Ended::error)),
         };
         tried.push(dispatched.backend.slot);
         if job.goes_on && !writes_on(&dispatched.backend, job.request.envelope.kind) {
             continue;
         }
-        let begun = attempt_at(job, &mut dispatched).await;
-        if job.held.watch.answer.borrow().as_ref().is_some_and(|answer| answer.is_accounted_for()) {
-            dispatched.is_accounted_for();
+        if let Some(ended) = &last
+            && !is_paid_for(job, ended)
+        {
+            return Err(ended.clone().error());
         }
-        let ended = match begun {
+        let ended = match attempt_at(job, &mut dispatched).await {
             Ok(begun) => return Ok((begun, dispatched)),
             Err(ended) => ended,
         };
-        // The backend is let go before another is asked.
-        job.held.watch.answer.borrow_mut().take();
         let now = job.core.clock.now();
-        if let Some(verdict) = ended.verdict() {
-            dispatched.judge(verdict, now, &job.held.snapshot.fleet.config);
-        }
-        tracing::debug!(request_id = %job.request.envelope.id, backend = %dispatched.backend.spec.name, ?ended, "attempt ended");
-        // Nothing has been written so far, and nothing is paid for unless the next one writes it.
-        charge = dispatched.charge.take();
-        if let Some(charge) = &mut charge {
-            charge.is(0);
-        }
-        let Some(reason) = ended.retry_reason() else { return Err(ended.error()) };
+        charge = give_up(job, dispatched, &ended, now);
         sent += u64::from(!ended.is_free());
-        if !may_go_on(job, &ended, sent, tried.len(), now) {
+        if ended.retry_reason().is_none() || !may_go_on(job, &ended, sent, tried.len(), now) {
             return Err(ended.error());
         }
-        job.lane.metrics.retried(reason);
         last = Some(ended);
     }
+}
+
+/// Lets a backend go before another is asked, and judges it. Gives what its tenant was charged.
+fn give_up(job: &Job, mut dispatched: Sent, ended: &Ended, now: Instant) -> Option<Charge> {
+    job.held.watch.answer.borrow_mut().take();
+    if let Some(verdict) = ended.verdict() {
+        dispatched.judge(verdict, now, &job.held.snapshot.fleet.config);
+    }
+    tracing::debug!(request_id = %job.request.envelope.id, backend = %dispatched.backend.spec.name, ?ended, "attempt ended");
+    // Nothing has been written so far, and nothing is paid for unless the next one writes it.
+    let mut charge = dispatched.charge.take();
+    if let Some(charge) = &mut charge {
+        charge.is(0);
+    }
+    charge
+}
+
+/// Takes another attempt from the budget, now that it is made, and counts it.
+fn is_paid_for(job: &Job, ended: &Ended) -> bool {
+    let (now, config) = (job.core.clock.now(), &job.held.snapshot.config);
+    let paid = ended.is_free() || job.core.budget.borrow_mut().withdraw(now, config);
+    match ended.retry_reason().filter(|_| paid) {
+        Some(reason) => job.lane.metrics.retried(reason),
+        None => job.lane.metrics.retries_denied.increment(1),
+    }
+    paid
 }
 
 fn may_go_on(job: &Job, ended: &Ended, sent: u64, tried: usize, now: Instant) -> bool {
@@ -206,121 +235,14 @@ fn may_go_on(job: &Job, ended: &Ended, sent: u64, tried: usize, now: Instant) ->
     if sent >= config.max_attempts || tried >= job.lane.pool.members.len() {
         return false;
     }
-    let allowed = job.core.budget.borrow_mut().withdraw(now, config);
+    let allowed = job.core.budget.borrow_mut().has_one(now, config);
     if !allowed {
         job.lane.metrics.retries_denied.increment(1);
     }
     allowed
 }
 
-type Picked = Result<(Dispatched, Option<Charge>), PickError>;
-
-/// Waits in the room of the pool until a backend is below its line.
-async fn held(job: &mut Job) -> Result<Picked, ServeError> {
-    let config = &job.held.snapshot.config;
-    let (clock, since) = (Arc::clone(&job.core.clock), job.core.clock.now());
-    let until = (since + config.max_wait).min(job.request.envelope.deadline.unwrap_or(Instant::NEVER));
-    let (entry, output) = entry(job, since);
-    let entered = job.lane.room.enter((entry, job.allowed, output), config.queue(), (since, until));
-    let place = entered.map_err(|retry_after| in_vain(job, retry_after))?;
-    let waiting = Waiting::new(&job.lane, entry.priority);
-    let mut look = (until, clock.sleep_until(until));
-    let picked = poll_fn(|cx| {
-        job.held.watch.wake_by(cx);
-        if job.held.watch.cut.get() {
-            return Poll::Ready(Err(ServeError::Draining));
-        }
-        let now = clock.now();
-        if look.0 <= now && look.0 < until {
-            place.looks_again();
-        }
-        if place.is_first(cx, now) {
-            let picked = pick(job, &[]);
-            if !matches!(picked, Err(PickError::Full)) {
-                return Poll::Ready(Ok(picked));
-            }
-            place.finds_nothing();
-            // An ejection that ends and a report that fades call nobody, so the first one looks now and then.
-            if look.0 <= now || look.0 == until {
-                let next = (now + LOOK).min(until);
-                look = (next, clock.sleep_until(next));
-            }
-        } else if look.0 <= now && look.0 < until {
-            // It was the first one, and is not any more: whoever is looks now.
-            look = (until, clock.sleep_until(until));
-            place.passes_on();
-        }
-        if now >= until {
-            return Poll::Ready(Ok(Err(PickError::Full)));
-        }
-        ready!(look.1.as_mut().poll(cx));
-        // The time to look has come, perhaps already: another poll does it.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-    let now = clock.now();
-    waiting.over(now - since);
-    match picked? {
-        Ok(dispatched) => {
-            let (late, charge) = place.goes(now);
-            job.lane.metrics.late.record(late.as_secs_f64());
-            Ok(Ok((dispatched, Some(charge))))
-        }
-        Err(PickError::Full) => {
-            let retry_after = job.lane.room.drains_in(now).unwrap_or_default();
-            Err(in_vain(job, retry_after))
-        }
-        Err(error) => Ok(Err(error)),
-    }
-}
-
-/// What the queue is to know of a request, and the tokens that its answer is expected to have.
-fn entry(job: &Job, now: Instant) -> (Entry, u32) {
-    let envelope = &job.request.envelope;
-    let limit = envelope.max_tokens.unwrap_or(u32::MAX);
-    let output = job.lane.pool.learned.expected_output(now).min(limit);
-    let (tenant, weight) = tenant(envelope.tenant.as_deref());
-    let entry = Entry {
-        tenant,
-        weight,
-        priority: envelope.priority,
-        // Its room knows.
-        reach: 0,
-        tokens: envelope.prompt_tokens.saturating_add(output.saturating_mul(ANSWER_FACTOR)),
-        bytes: job.request.body.len() as u64,
-        latest: envelope.deadline.unwrap_or(Instant::NEVER),
-    };
-    (entry, output)
-}
-
-/// It is not worth the wait.
-fn in_vain(job: &Job, retry_after: Duration) -> ServeError {
-    job.lane.metrics.in_vain.increment(1);
-    ServeError::Overloaded { retry_after: retry_after.max(Duration::from_secs(1)) }
-}
-
-/// Counts a request that waits.
-struct Waiting(Arc<Lane>, Priority);
-
-impl Waiting {
-    fn new(lane: &Arc<Lane>, priority: Priority) -> Self {
-        lane.metrics.queue(priority).waiting.increment(1.0);
-        Self(Arc::clone(lane), priority)
-    }
-
-    fn over(self, waited: Duration) {
-        self.0.metrics.queue(self.1).wait.record(waited.as_secs_f64());
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.metrics.queue(self.1).waiting.decrement(1.0);
-    }
-}
-
-/// Picks a backend, if nobody waits who would be overtaken.
+/// Picks a backend, if no other request waits that would be overtaken. One that has tried a backend came before those.
 fn dispatch(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
     if tried.is_empty() && !job.lane.room.is_empty() {
         return Err(PickError::Full);
@@ -328,24 +250,39 @@ fn dispatch(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
     pick(job, tried)
 }
 
-fn pick(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
-    let now = job.core.clock.now();
+/// What the router is to know of a request.
+pub(crate) fn shape(job: &Job, now: Instant) -> RequestShape<'_> {
     let expected_output = job.lane.pool.learned.expected_output(now);
     let limit = job.request.envelope.max_tokens.unwrap_or(u32::MAX);
-    let shape = RequestShape {
+    RequestShape {
         prompt_tokens: job.request.envelope.prompt_tokens,
         expected_output: expected_output.min(limit),
         blocks: &job.request.envelope.blocks,
         allowed: job.allowed,
-        plain: !job.request.envelope.stream && job.request.envelope.kind.streams(),
+        answer: answer_of(&job.request.envelope),
         now,
         explain: job.request.envelope.explain,
-    };
+    }
+}
+
+/// Picks a backend whose slot is not among `tried`.
+pub(crate) fn pick(job: &mut Job, tried: &[usize]) -> Result<Dispatched, PickError> {
+    let now = job.core.clock.now();
+    let shape = shape(job, now);
     let config = &job.held.snapshot.fleet.config;
     let dispatched = job.core.router.borrow_mut().pick(&job.lane.pool, &shape, tried, config)?;
     job.held.meter.dispatched(now);
     job.held.meter.backend = Some(Arc::clone(&dispatched.backend));
     Ok(dispatched)
+}
+
+/// What comes back.
+fn answer_of(envelope: &Envelope) -> Answer {
+    match (envelope.kind.streams(), envelope.stream) {
+        (false, _) => Answer::Pooled,
+        (true, true) => Answer::Stream,
+        (true, false) => Answer::Whole,
+    }
 }
 
 async fn attempt_at(job: &Job, dispatched: &mut Sent) -> Result<Begun, Ended> {
@@ -360,11 +297,15 @@ async fn attempt_at(job: &Job, dispatched: &mut Sent) -> Result<Begun, Ended> {
     };
     job.held.watch.answer.borrow_mut().replace(answer);
     let limits = limits(job, dispatched.expected_ttft, now);
-    let begun = attempt::first(&job.held.watch, clock, limits).await?;
+    let begun = attempt::first(&job.held.watch, clock, (limits, &dispatched.backend)).await;
+    if job.held.watch.answer.borrow().as_ref().is_some_and(|answer| answer.is_accounted_for()) {
+        dispatched.is_accounted_for();
+    }
+    let begun = begun?;
     let tokens = begun.chunks.iter().any(|chunk| chunk.peeked.token_events > 0);
-    // All of an embedding's time is prefill; of a plain chat answer's, nobody knows which part.
-    let all_prefill = !envelope.kind.streams();
-    if tokens || all_prefill {
+    // What came while this process stood still says how long that was, and nothing of the backend.
+    let measured = !job.core.sweeper.stood_still_since(now);
+    if measured && (tokens || !begun.head.stream) {
         dispatched.first_token(clock.now());
     } else {
         dispatched.start();
@@ -383,9 +324,15 @@ fn limits(job: &Job, expected: f32, now: Instant) -> Limits {
         (false, Kind::Chat | Kind::Completion | Kind::Response | Kind::Message, None) => config.answer_limit,
         (false, ..) => config.ttft_limit,
     };
+    let longest = now + config.answer_limit.max(attempt);
+    Limits { attempt: now + attempt, lately: config.ttft_floor, longest, caller: callers_limit(envelope) }
+}
+
+/// When the caller stops waiting for the first token of a stream, or for all of a whole answer.
+pub(crate) fn callers_limit(envelope: &Envelope) -> Instant {
     let patience = envelope.patience.filter(|_| envelope.stream);
     let caller = patience.map_or(Instant::NEVER, |patience| envelope.received + patience);
-    Limits { attempt: now + attempt, caller: caller.min(envelope.deadline.unwrap_or(Instant::NEVER)) }
+    caller.min(envelope.deadline.unwrap_or(Instant::NEVER))
 }
 
 fn refused_by(error: PickError) -> ServeError {

@@ -12,8 +12,10 @@ pub struct Config {
     pub max_queued: u64,
     /// Bytes of the bodies of those together.
     pub max_queued_bytes: u64,
-    /// How long one may wait.
+    /// How long one may wait where requests wait without a break.
     pub max_wait: Duration,
+    /// How long one may wait that came in a burst; zero means [`BURST`] times `max_wait`.
+    pub max_burst_wait: Duration,
     /// In what order they leave.
     pub queue_order: &'static str,
     /// How late one is, beside the order of arrival, before no other goes before it.
@@ -48,6 +50,9 @@ pub struct Config {
     pub batching: plimsoll_batching::micro::Config,
 }
 
+/// How many times as long as at other times one may wait that came in a burst.
+const BURST: u32 = 12;
+
 /// The names of the orders of the queue.
 pub(crate) const QUEUE_ORDERS: &[&str] = &["short_first", "arrival"];
 
@@ -58,6 +63,7 @@ impl Default for Config {
             max_queued: 4_096,
             max_queued_bytes: 256 << 20,
             max_wait: Duration::from_secs(5),
+            max_burst_wait: Duration::ZERO,
             queue_order: QUEUE_ORDERS[0],
             queue_aging: Duration::from_secs(2),
             max_attempts: 3,
@@ -85,6 +91,14 @@ impl Config {
         Limits { requests: self.max_queued, bytes: self.max_queued_bytes, order, aging: self.queue_aging }
     }
 
+    /// How long one may wait that came in a burst.
+    pub(crate) fn burst_wait(&self) -> Duration {
+        match self.max_burst_wait {
+            Duration::ZERO => self.max_wait * BURST,
+            longest => longest.max(self.max_wait),
+        }
+    }
+
     /// How long a backend has for its first token, if it is expected after `expected` seconds.
     pub(crate) fn first_token_limit(&self, expected: f32) -> Duration {
         let derived = Duration::try_from_secs_f64(f64::from(expected.max(0.0)) * self.ttft_factor);
@@ -109,9 +123,16 @@ impl Section for Config {
         keys.number(key, 0..=1 << 40, &mut self.max_queued_bytes);
         let key = Key::new(
             "max_wait_ms",
-            "How long one may wait there. Whoever is expected to wait longer is refused at once.",
+            "How long one may wait there once requests have waited for as long without a break, because more come than \
+             backends serve. A request whose wait is measured to be longer is refused at once.",
         );
         keys.millis(key, 0..=3_600_000, &mut self.max_wait);
+        let key = Key::new(
+            "max_burst_wait_ms",
+            "How long one may wait there that came before that, in a burst: a minute where engines could serve it within a minute \
+             is better than a refusal. 0 means twelve times `max_wait_ms`; a value below `max_wait_ms` counts as that.",
+        );
+        keys.millis(key, 0..=3_600_000, &mut self.max_burst_wait);
         let key = Key::new(
             "queue_order",
             "In what order they leave: by priority, tenants by their shares, short ones first (short_first), or as they \

@@ -58,6 +58,13 @@ impl Rest {
         }))
     }
 
+    /// Counts how an answer ended that went on elsewhere: as continued only if all of it came.
+    pub(crate) fn ends(&self, whole: bool) {
+        if !self.lost.is_empty() {
+            self.lane.metrics.continued(whole);
+        }
+    }
+
     /// A piece of the stream came: gives what of it the client is to be told.
     pub(crate) fn hear(&mut self, chunk: Chunk) -> Chunk {
         self.told.hear(chunk)
@@ -67,8 +74,11 @@ impl Rest {
 /// Lets the rest of an answer be asked for, whose backend is lost for this reason, which is told if nobody goes on; gives it
 /// back where that cannot be.
 pub(crate) fn go_on(mut live: Box<Live>, why: &ServeError, now: Instant) -> Result<Beginning, Box<Live>> {
-    let Some(mut rest) = live.rest.take().filter(|rest| rest.left > 0) else { return Err(live) };
-    let Some(mut request) = rest.told.rest(&rest.request) else { return Err(live) };
+    let Some(mut rest) = live.rest.take() else { return Err(live) };
+    let Some(mut request) = rest.told.rest(&rest.request).filter(|_| rest.left > 0) else {
+        live.rest = Some(rest);
+        return Err(live);
+    };
     rest.left -= 1;
     let _ = rest.core.budget.borrow_mut().withdraw(now, &live.held.snapshot.config);
     // How long the caller bears silence counts from the last token.
@@ -86,11 +96,11 @@ pub(crate) fn go_on(mut live: Box<Live>, why: &ServeError, now: Instant) -> Resu
 
 async fn elsewhere(mut job: Job, rest: Box<Rest>, why: ServeError) -> Result<Live, ServeError> {
     let begun = attempts(&mut job, &rest.lost).await;
-    job.lane.metrics.continued(begun.is_ok());
     match begun {
         Ok(begun) => Ok(Live { rest: Some(rest), ..live(job, begun) }),
         Err(error) => {
             tracing::debug!(request_id = %job.request.envelope.id, %error, "nobody goes on with a broken stream");
+            job.lane.metrics.continued(false);
             job.held.meter.broken_stream(&why);
             Err(why)
         }

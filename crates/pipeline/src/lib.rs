@@ -24,6 +24,7 @@ mod meter;
 mod metrics;
 mod parts;
 mod pipeline;
+mod queue_wait;
 mod retry;
 mod room;
 mod shared;

@@ -1,4 +1,6 @@
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use plimsoll_telemetry::{Counter, Gauge, Histogram, catalog};
 use plimsoll_types::{Kind, Priority, Protocol};
@@ -23,6 +25,11 @@ pub(crate) struct ModelMetrics {
     pub(crate) cached: Counter,
     pub(crate) retries_denied: Counter,
     pub(crate) broken_streams: Counter,
+    /// How far predictions of answers and waits are off.
+    answer_error: Gauge,
+    wait_error: Gauge,
+    held_while_idle: Counter,
+    idle_nanos: AtomicU64,
     /// By protocol and route, made at the first request: most models are asked by one route only.
     routes: [[OnceLock<RouteMetrics>; Kind::ALL.len()]; Protocol::ALL.len()],
 }
@@ -67,8 +74,18 @@ impl ModelMetrics {
             cached: tokens("cached"),
             retries_denied: catalog::RETRIES_DENIED.counter(&[model]),
             broken_streams: catalog::BROKEN_STREAMS.counter(&[model]),
+            answer_error: catalog::PREDICTION_ERROR.gauge(&[model, "answer"]),
+            wait_error: catalog::PREDICTION_ERROR.gauge(&[model, "wait"]),
+            held_while_idle: catalog::HELD_WHILE_IDLE.counter(&[model]),
+            idle_nanos: AtomicU64::new(0),
             routes: [const { [const { OnceLock::new() }; Kind::ALL.len()] }; Protocol::ALL.len()],
         }
+    }
+
+    /// Shows how many times as long as predicted answers and waits take.
+    pub(crate) fn observe(&self, answer: f32, wait: f32) {
+        self.answer_error.set(f64::from(answer));
+        self.wait_error.set(f64::from(wait));
     }
 
     pub(crate) fn queue(&self, priority: Priority) -> &QueueMetrics {
@@ -100,6 +117,15 @@ impl ModelMetrics {
     pub(crate) fn continued(&self, does: bool) {
         let outcome = if does { "continued" } else { "failed" };
         catalog::CONTINUATIONS.counter(&[&self.model, outcome]).increment(1);
+    }
+
+    /// Counts time for which a request was held though a backend had nothing to do. Counters are whole numbers: what is left
+    /// of a second waits for the next time.
+    pub(crate) fn held_while_idle(&self, time: Duration) {
+        const SECOND: u64 = 1_000_000_000;
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let before = self.idle_nanos.fetch_add(nanos, Relaxed);
+        self.held_while_idle.increment((before % SECOND + nanos) / SECOND);
     }
 
     /// Counts a second try. Rare, so the handle is looked up.

@@ -35,6 +35,12 @@ impl Budget {
         self.deposited += config.retry_percent as f64 / 100.0;
     }
 
+    /// Whether there is a try to take.
+    pub(crate) fn has_one(&mut self, now: Instant, config: &Config) -> bool {
+        self.pass_to(now, config);
+        self.given >= 1.0 || self.deposited >= 1.0
+    }
+
     /// Takes a try, if there is one.
     pub(crate) fn withdraw(&mut self, now: Instant, config: &Config) -> bool {
         self.pass_to(now, config);

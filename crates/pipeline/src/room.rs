@@ -18,9 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use plimsoll_batching::queue::{Entry, Limits, Queue, REACHES, Reaches, Ticket};
+use plimsoll_batching::queue::{Entry, Queue, REACHES, Reaches, Ticket};
 use plimsoll_routing::Allowed;
-use plimsoll_types::{Instant, Priority, Tenant};
+use plimsoll_types::{Instant, Priority, Tenant, Trust};
+
+use crate::Config;
 
 /// What a token of an answer costs beside one of a prompt: it is read once and written in a step of its own.
 pub(crate) const ANSWER_FACTOR: u32 = 2;
@@ -41,6 +43,10 @@ struct Inside {
     allowed: Vec<Allowed>,
     /// Reaches whose first one has looked and found nothing.
     shut: Reaches,
+    /// How predictions of waits have done.
+    trust: Trust,
+    /// Whether it is news that they are off.
+    doubted: bool,
 }
 
 #[derive(Default)]
@@ -58,6 +64,11 @@ pub(crate) struct Place {
     whose: (u64, Priority),
     /// The tokens that its answer is expected to have.
     expected: u32,
+    since: Instant,
+    /// How long it may wait.
+    pub(crate) until: Instant,
+    /// How long it was predicted to wait, where that could be said.
+    predicted: Option<Duration>,
 }
 
 /// What a tenant was charged for an answer of which nobody knew how long it would be. Dropping it settles what was written,
@@ -84,15 +95,22 @@ impl Room {
     pub(crate) fn enter(
         self: &Arc<Self>,
         (entry, allowed, expected): (Entry, Allowed, u32),
-        limits: Limits,
-        (now, until): (Instant, Instant),
+        config: &Config,
+        now: Instant,
     ) -> Result<Place, Duration> {
         let mut inside = self.inside();
         let entry = &Entry { reach: inside.reach(allowed), ..entry };
-        let Inside { queue, waiters, .. } = &mut *inside;
-        queue.set_limits(limits);
-        // Who is the first one of his reach may find room at once.
-        let wait = queue.expected_wait(entry, now).filter(|_| queue.waiting() & 1 << entry.reach != 0);
+        let Inside { queue, waiters, trust, .. } = &mut *inside;
+        queue.set_limits(config.queue());
+        // A burst is served however long that takes; where more comes than leaves, all would wait ever longer.
+        let longest =
+            if queue.stands_for(now) > config.max_wait { config.max_wait } else { config.burst_wait() };
+        let until = (now + longest).min(entry.latest);
+        // The first one of its reach may find room at once, and one that comes back had its turn.
+        let first = queue.waiting() & 1 << entry.reach == 0 || entry.again;
+        let predicted = queue.expected_wait(entry, now).filter(|_| !first);
+        let observed = trust.observed().and_then(|seconds| Duration::try_from_secs_f32(seconds).ok());
+        let wait = predicted.filter(|_| trust.is_believed()).or(observed.filter(|_| !first));
         if let Some(wait) = wait.filter(|wait| now + *wait > until) {
             return Err(wait);
         }
@@ -106,7 +124,7 @@ impl Room {
         self.waiting.store(queue.len(), SeqCst);
         drop(inside);
         let (reach, whose) = (1 << entry.reach, (entry.tenant, entry.priority));
-        Ok(Place { room: Arc::clone(self), ticket, reach, whose, expected })
+        Ok(Place { room: Arc::clone(self), ticket, reach, whose, expected, since: now, until, predicted })
     }
 
     /// A backend may have room: the first one is called.
@@ -123,6 +141,12 @@ impl Room {
     /// How long it takes until all that wait now have left, as far as that is known.
     pub(crate) fn drains_in(&self, now: Instant) -> Option<Duration> {
         self.inside().queue.drains_in(now)
+    }
+
+    /// How many times as long as predicted requests wait, and whether it is news that this is too much.
+    pub(crate) fn forecast(&self) -> (f32, bool) {
+        let mut inside = self.inside();
+        (inside.trust.error(), std::mem::take(&mut inside.doubted))
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -203,7 +227,13 @@ impl Place {
 
     /// It has got a backend. Gives how much later than in the order of arrival that is, and what it was charged.
     pub(crate) fn goes(self, now: Instant) -> (Duration, Charge) {
-        let late = self.room.inside().queue.serve(self.ticket, now);
+        let mut inside = self.room.inside();
+        let late = inside.queue.serve(self.ticket, now);
+        if let Some(predicted) = self.predicted {
+            let doubted = inside.trust.compare(predicted.as_secs_f32(), (now - self.since).as_secs_f32());
+            inside.doubted |= doubted;
+        }
+        drop(inside);
         let room = Arc::clone(&self.room);
         (late.unwrap_or_default(), Charge { room, whose: self.whose, expected: self.expected, wrote: None })
     }
@@ -232,6 +262,13 @@ impl Charge {
     /// So many tokens more have been written.
     pub(crate) fn adds(&mut self, tokens: u32) {
         self.wrote = Some(self.wrote.unwrap_or(0).saturating_add(tokens));
+    }
+
+    /// The request goes back to the queue, where it is charged anew: its prompt of so many tokens is not paid for twice.
+    pub(crate) fn undo(mut self, prompt_tokens: u32) {
+        self.wrote = None;
+        let charged = prompt_tokens.saturating_add(self.expected.saturating_mul(ANSWER_FACTOR));
+        self.room.inside().queue.settle(self.whose, (charged, 0));
     }
 
     /// So many tokens were written, as is known now.
@@ -266,9 +303,10 @@ mod tests {
     fn enter(room: &Arc<Room>, tenant: u64, expected: u32) -> Place {
         let tokens = 100 + ANSWER_FACTOR * expected;
         let priority = Priority::Normal;
-        let entry = Entry { tenant, weight: 1, priority, reach: 0, tokens, bytes: 1, latest: Instant::NEVER };
-        let until = (Instant::ORIGIN, Instant::NEVER);
-        room.enter((entry, Allowed::EVERYWHERE, expected), Limits::default(), until).expect("there is room")
+        let latest = Instant::NEVER;
+        let entry = Entry { tenant, weight: 1, priority, reach: 0, tokens, bytes: 1, latest, again: false };
+        let entered = room.enter((entry, Allowed::EVERYWHERE, expected), &Config::default(), Instant::ORIGIN);
+        entered.expect("there is room")
     }
 
     proptest! {

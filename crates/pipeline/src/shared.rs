@@ -47,6 +47,11 @@ impl Snapshot {
         Self { lanes: lanes.collect(), fleet, config }
     }
 
+    /// All models.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.lanes.values()
+    }
+
     pub(crate) fn lane(&self, model: &str) -> Result<Arc<Lane>, ServeError> {
         self.lanes.get(model).cloned().ok_or_else(|| ServeError::UnknownModel {
             model: model.chars().take(200).collect(),

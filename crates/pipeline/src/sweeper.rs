@@ -21,8 +21,10 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// The limits of one request, and who is to be woken.
 pub(crate) struct Watch {
-    /// When the backend, or the caller's patience, is over.
+    /// When the time of the backend is over.
     pub(crate) limit: Cell<Instant>,
+    /// When the caller's time is over, which goes on whatever befalls this process.
+    pub(crate) caller: Cell<Instant>,
     /// When the client is to be told that its stream lives.
     pub(crate) quiet: Cell<Instant>,
     /// When a client that does not read has not read for too long.
@@ -31,6 +33,8 @@ pub(crate) struct Watch {
     pub(crate) pending: Cell<bool>,
     /// Whether a limit has passed, and somebody must look which.
     pub(crate) fired: Cell<bool>,
+    /// Whether this process stood still since something last came.
+    pub(crate) stood_still: Cell<bool>,
     /// Whether all that runs is to end.
     pub(crate) cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -50,7 +54,7 @@ impl Watch {
 
     fn look(&self, now: Instant) {
         if self.pending.get() {
-            if now >= self.limit.get().min(self.quiet.get()) {
+            if now >= self.limit.get().min(self.caller.get()).min(self.quiet.get()) {
                 self.fire();
             }
         } else if now >= self.stall.get() {
@@ -58,6 +62,16 @@ impl Watch {
             self.answer.borrow_mut().take();
             self.fire();
         }
+    }
+
+    /// Moves the limits of backend and client by as long as nobody could have looked at what they sent.
+    fn shift(&self, by: Duration) {
+        for limit in [&self.limit, &self.stall] {
+            if limit.get() != Instant::NEVER {
+                limit.set(limit.get() + by);
+            }
+        }
+        self.stood_still.set(true);
     }
 
     fn fire(&self) {
@@ -100,19 +114,29 @@ impl Drop for Watched {
 pub(crate) struct Sweeper {
     watches: RefCell<Slab<Rc<Watch>>>,
     running: Cell<bool>,
+    /// When this core last went on after it had stood still.
+    went_on: Cell<Instant>,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
 }
 
 impl Sweeper {
     pub(crate) fn new(clock: Arc<dyn Clock>, shared: Arc<Shared>) -> Rc<Self> {
-        Rc::new(Self { watches: RefCell::default(), running: Cell::new(false), clock, shared })
+        Rc::new(Self {
+            watches: RefCell::default(),
+            running: Cell::new(false),
+            went_on: Cell::default(),
+            clock,
+            shared,
+        })
     }
 
     /// A watch without limits yet.
     pub(crate) fn watch(self: &Rc<Self>) -> Watched {
         let watch = Rc::new(Watch {
             limit: Cell::new(Instant::NEVER),
+            caller: Cell::new(Instant::NEVER),
+            stood_still: Cell::new(false),
             quiet: Cell::new(Instant::NEVER),
             stall: Cell::new(Instant::NEVER),
             pending: Cell::new(true),
@@ -126,6 +150,19 @@ impl Sweeper {
             tokio::task::spawn_local(sweep(Rc::downgrade(self), Arc::clone(&self.clock)));
         }
         Watched { watch, slot, sweeper: Rc::clone(self) }
+    }
+
+    /// Whether this core stood still at some time since then, so that what was measured says nothing of a backend.
+    pub(crate) fn stood_still_since(&self, then: Instant) -> bool {
+        self.went_on.get() > then
+    }
+
+    /// Takes in that a look came so late: the process was suspended, or its core had no time.
+    fn was_late(&self, now: Instant, late: Duration) {
+        if late > TICK {
+            self.went_on.set(now);
+            self.watches.borrow().iter().for_each(|(_, watch)| watch.shift(late));
+        }
     }
 
     fn look(&self, now: Instant) {
@@ -142,12 +179,15 @@ impl Sweeper {
 /// Looks at the limits every tick, as long as there are any.
 async fn sweep(sweeper: Weak<Sweeper>, clock: Arc<dyn Clock>) {
     loop {
-        clock.sleep_until(clock.now() + TICK).await;
+        let due = clock.now() + TICK;
+        clock.sleep_until(due).await;
+        let now = clock.now();
         let Some(sweeper) = sweeper.upgrade() else { return };
+        sweeper.was_late(now, now - due);
         if sweeper.watches.borrow().is_empty() {
             sweeper.running.set(false);
             return;
         }
-        sweeper.look(clock.now());
+        sweeper.look(now);
     }
 }

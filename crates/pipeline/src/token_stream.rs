@@ -179,10 +179,11 @@ impl TokenStream {
     fn came(&mut self, chunk: Chunk) -> Chunk {
         let State::Live(flowing) = &mut self.state else { return chunk };
         let now = self.clock.now();
-        let waited = self.watch.pending.replace(false);
+        // How long this process stood still says nothing of who writes.
+        let waited = self.watch.pending.replace(false) & !self.watch.stood_still.replace(false);
         let chunk = flowing.take_in(chunk, now, waited);
         let gap = if flowing.seen.done { AFTER_DONE } else { flowing.live.gap };
-        self.watch.limit.set((now + gap).min(flowing.live.deadline));
+        self.watch.limit.set(now + gap);
         self.watch.quiet.set(if flowing.stream { now + self.keep_alive } else { Instant::NEVER });
         self.watch.stall.set(now + flowing.live.held.snapshot.config.stall_limit);
         chunk
@@ -201,6 +202,7 @@ impl TokenStream {
     fn fail(&mut self, error: ServeError) -> Poll<Option<Flow>> {
         if let State::Live(flowing) = &mut self.state {
             flowing.live.held.meter.broken_stream(&error);
+            flowing.live.has_gone_on(false);
         }
         self.state = State::Ended;
         Poll::Ready(Some(Flow::Failed(error)))
@@ -265,7 +267,9 @@ impl Flowing {
         let (watch, config) = (&flowing.live.held.watch, &flowing.live.held.snapshot.config);
         watch.pending.set(false);
         watch.fired.set(false);
-        watch.limit.set((now + flowing.live.gap).min(flowing.live.deadline));
+        watch.limit.set(now + flowing.live.gap);
+        watch.caller.set(flowing.live.deadline);
+        watch.stood_still.set(false);
         watch.quiet.set(if flowing.stream { now + config.keep_alive } else { Instant::NEVER });
         watch.stall.set(now + config.stall_limit);
         flowing
@@ -310,7 +314,7 @@ impl Flowing {
         if watch.answer.borrow().is_none() {
             return Some(Passed::Callers(ServeError::Deadline("the client did not read its stream")));
         }
-        if now < watch.limit.get() || !watch.pending.get() {
+        if now < watch.limit.get().min(watch.caller.get()) || !watch.pending.get() {
             return None;
         }
         if self.seen.done {
@@ -336,6 +340,7 @@ impl Flowing {
             self.live.held.meter.failed(&ServeError::Backend("it reported an error"));
         } else {
             self.judge(Verdict::Ok, now);
+            self.live.has_gone_on(true);
             if let Some(usage) = self.seen.usage {
                 let writing = self.live.held.meter.writing();
                 self.live.dispatched.used(now, usage, writing);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use plimsoll_routing::Fleet;
 use plimsoll_types::{Clock, Instant};
 
-use crate::Shared;
+use crate::{Shared, Snapshot};
 
 /// How often the fleet is looked at: the pace of a backend is a mean over about ten seconds, and what is paid for is a
 /// matter of days.
@@ -17,7 +17,30 @@ pub async fn keep_up(shared: Arc<Shared>, clock: Arc<dyn Clock>, epoch: Duration
         let (snapshot, now) = (shared.snapshot(), clock.now());
         snapshot.fleet.look_at_commitments(epoch + (now - Instant::ORIGIN));
         look_for_slow(&snapshot.fleet, now);
+        look_for_doubts(&snapshot);
         clock.sleep_until(now + EVERY).await;
+    }
+}
+
+fn look_for_doubts(snapshot: &Snapshot) {
+    for lane in snapshot.lanes() {
+        let (pool, (wait_error, waits_doubted)) = (&lane.pool, lane.room.forecast());
+        lane.metrics.observe(pool.prediction_error(), wait_error);
+        if waits_doubted {
+            tracing::warn!(
+                model = %pool.model,
+                "the last dozen waits in the queue took more than three times as long as predicted, or less than a third: until \
+                 predictions are right again, requests are refused by how long others were observed to wait"
+            );
+        }
+        if !pool.is_doubted() {
+            continue;
+        }
+        tracing::warn!(
+            model = %pool.model,
+            "the last dozen answers took more than three times as long as predicted, or less than a third: until predictions \
+             are right again, deadlines are judged by how long answers were observed to take"
+        );
     }
 }
 

@@ -8,10 +8,13 @@ use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant, Prices};
 
 use crate::affinity::{Cache, Index};
 use crate::aged::{Aged, kept};
+use crate::candidates::Answer;
+use crate::capacity::{Capacity, Evidence, Sample};
 use crate::commitment::Commitment;
 use crate::cost::Marginals;
 use crate::domain::{Domain, Domains};
 use crate::gray::{BesidePeers, Gray};
+use crate::latency::Latency;
 use crate::load::Share;
 use crate::metrics::BackendMetrics;
 use crate::reported::{Others, Report};
@@ -58,17 +61,11 @@ pub struct Backend {
     pub load: Load,
     /// How long it takes beside what was predicted.
     pub pace: Pace,
-    /// The same of the tokens after the first.
-    pub writing: Pace,
     /// Whether it may be used.
     pub outlier: Outlier,
     standing: Standing,
     /// Nanoseconds until when it asked to be left alone (429 with `Retry-After`).
     pushback: AtomicU64,
-    /// What others put on it.
-    pub(crate) others: Others,
-    /// Which one it is: unique as long as the process lives, small, never used again.
-    pub slot: usize,
     /// Seconds of the network there and back, as they were measured, or else said beforehand; bits of an `f32`.
     round_trip: AtomicU32,
     /// How long it is predicted to take.
@@ -79,6 +76,20 @@ pub struct Backend {
     pub(crate) most: u32,
     /// Tokens that its memory holds.
     pub(crate) kv_tokens: Option<u32>,
+    /// Which one it is: unique as long as the process lives, small, never used again.
+    pub slot: usize,
+    /// How long the tokens after the first take beside what was predicted.
+    pub writing: Pace,
+    /// How long it takes to read what it writes nothing for.
+    pub pooled: Pace,
+    /// What it takes beside reading: where something is written, and where nothing is.
+    latency: [Latency; 2],
+    /// How much it takes at a time.
+    pub(crate) capacity: Capacity,
+    /// What others put on it. Its first half is read by picks.
+    pub(crate) others: Others,
+    /// Why `capacity` is what it is.
+    pub(crate) evidence: Evidence,
     /// The peak of recent times to first token.
     peak: Aged,
     /// What it is.
@@ -99,9 +110,10 @@ pub struct Backend {
 /// Bytes of what a pick reads.
 const HOT: usize = 4 * 64;
 #[cfg(not(feature = "shuttle"))]
-const _: () = assert!(offset_of!(Backend, outlier) == 64 && offset_of!(Backend, others) == 128);
+const _: () = assert!(offset_of!(Backend, outlier) == 64 && offset_of!(Backend, round_trip) == 128);
 #[cfg(not(feature = "shuttle"))]
-const _: () = assert!(offset_of!(Backend, kv_tokens) < HOT);
+const _: () =
+    assert!(offset_of!(Backend, writing) == 192 && offset_of!(Backend, others) + Others::HOT <= HOT);
 
 impl Backend {
     /// A backend by itself, that nothing is known of yet.
@@ -132,6 +144,10 @@ impl Backend {
             load: Load::default(),
             pace: Pace::default(),
             writing: Pace::default(),
+            pooled: Pace::default(),
+            latency: Default::default(),
+            capacity: Capacity::default(),
+            evidence: Evidence::default(),
             peak: Aged::default(),
             others: Others::default(),
             outlier: Outlier::default(),
@@ -167,19 +183,76 @@ impl Backend {
     /// Prompt tokens that were sent to it from here and are taken to be still unread, those of plain requests among them.
     #[must_use]
     pub fn unread_tokens(&self, now: Instant) -> u64 {
-        let plain = self.load.plain_nanos(now) as f32 * 1e-9 / self.speed.token.max(1e-9);
-        self.load.queued_tokens() + plain as u64
+        let whole = self.load.whole_nanos_left(now) as f32 * 1e-9 / self.speed.token.max(1e-9);
+        self.load.queued_tokens() + whole as u64
     }
 
     /// It says how loaded it is.
     pub fn reported(&self, now: Instant, report: &Report) {
-        self.others.reported(now, report, (self.load.in_flight(), self.unread_tokens(now)));
+        self.take_report(now, report, self.load.in_flight());
     }
 
     /// It says so along with the answer to a request that is over there, and is not given back here yet.
     pub fn reported_at_end(&self, now: Instant, report: &Report) {
-        let own = self.load.in_flight().saturating_sub(1);
+        self.take_report(now, report, self.load.in_flight().saturating_sub(1));
+    }
+
+    fn take_report(&self, now: Instant, report: &Report, own: u32) {
         self.others.reported(now, report, (own, self.unread_tokens(now)));
+        self.evidence.reported(now, report, own, &self.capacity);
+    }
+
+    /// Prompts that it is taken to read at a time, from 1.
+    #[must_use]
+    pub fn prompts_at_a_time(&self) -> f32 {
+        self.capacity.prompts()
+    }
+
+    /// Requests that it is taken to run at a time; `None` as long as that was not seen.
+    #[must_use]
+    pub fn seats(&self) -> Option<u32> {
+        self.capacity.seats()
+    }
+
+    /// When it last reported how many requests wait there, how many do, and how many run.
+    #[must_use]
+    pub fn last_report(&self) -> Option<(Instant, u32, u32)> {
+        self.evidence.last_report()
+    }
+
+    /// Whether it is at work on what it has got though this request hears nothing: tokens came from it within `lately`, or it
+    /// reports that requests run there and others wait.
+    #[must_use]
+    pub fn is_at_work(&self, now: Instant, lately: Duration) -> bool {
+        self.load.since_token(now).is_some_and(|since| since <= lately) || self.evidence.is_busy(now)
+    }
+
+    /// Seconds that it takes beside reading.
+    #[inline(always)]
+    pub(crate) fn latency(&self, answer: Answer) -> &Latency {
+        &self.latency[usize::from(answer.is_pooled())]
+    }
+
+    /// How long it takes to read for such an answer beside what was predicted.
+    #[inline(always)]
+    pub(crate) fn reading_pace(&self, answer: Answer) -> &Pace {
+        if answer.is_pooled() { &self.pooled } else { &self.pace }
+    }
+
+    /// Lets fade what was learned and not seen again, the latency towards what is usual for such an answer.
+    pub(crate) fn fade(&self, now: Instant, usual: impl Fn(Answer) -> f32) {
+        self.evidence.fade(now, &self.capacity);
+        for answer in [Answer::Stream, Answer::Pooled] {
+            self.latency(answer).fade(usual(answer));
+        }
+    }
+
+    /// A first token came, or an answer as a whole: what that says of how much it takes at a time.
+    pub(crate) fn shows(&self, now: Instant, sample: Sample, answer: Answer) {
+        match answer {
+            Answer::Whole => self.evidence.answered_whole(now, sample, &self.capacity),
+            Answer::Stream | Answer::Pooled => self.evidence.answered(now, sample, &self.capacity),
+        }
     }
 
     /// Seconds until it has read what others sent there, at this pace and where one of their prompts takes so many seconds
@@ -308,9 +381,15 @@ impl Backend {
     /// What `request` adds to its load if `cached` tokens of the prompt are there.
     pub(crate) fn share(&self, request: &RequestShape<'_>, cached: u32) -> Share {
         let uncached = request.prompt_tokens.saturating_sub(cached).max(1);
+        // Engines pool many texts in one step. What is written for they read in steps that others write in: there the whole
+        // price of a step keeps a backend from more prompts than its writers bear.
+        let seconds = match request.answer {
+            Answer::Pooled => self.speed.work(uncached, cached),
+            Answer::Stream | Answer::Whole => self.speed.prefill(uncached, cached),
+        };
         Share {
             tokens: u64::from(uncached),
-            nanos: (f64::from(self.speed.prefill(uncached, cached)) * 1e9) as u64,
+            nanos: (f64::from(seconds) * 1e9) as u64,
             context: u64::from(uncached) + u64::from(request.expected_output),
         }
     }
@@ -481,6 +560,7 @@ impl Backend {
         let expected = self.expected_ttft(&RequestShape::typical(now), &Conditions::UNKNOWN);
         self.metrics.observe(self.load.in_flight(), self.load.queued_tokens(), expected, healthy);
         self.metrics.observe_peers(self.beside_peers());
+        self.metrics.observe_capacity(&self.capacity);
         let share = if config.line_kv_share > 0.0 { config.line_kv_share as f32 } else { f32::INFINITY };
         self.metrics.observe_line(self.load.context(), self.line_tokens(share));
         self.metrics.observe_report(self.report_age(now));

@@ -5,6 +5,25 @@ use plimsoll_types::{Blocks, Instant};
 
 use crate::{Allowed, Backend, Conditions, Cost};
 
+/// What comes back, and so what can be observed of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// A stream: its first token says when the prompt was read.
+    #[default]
+    Stream,
+    /// Text as a whole: nothing says when the prompt was read.
+    Whole,
+    /// Nothing is written: embeddings, rerank, score, classify. All of its time is reading.
+    Pooled,
+}
+
+impl Answer {
+    /// Whether a prompt of this kind is read for writing, or for pooling: engines take different times for the two.
+    pub(crate) fn is_pooled(self) -> bool {
+        self == Self::Pooled
+    }
+}
+
 /// What a policy needs to know of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestShape<'a> {
@@ -16,8 +35,8 @@ pub struct RequestShape<'a> {
     pub blocks: &'a Blocks,
     /// Where it may be served.
     pub allowed: Allowed,
-    /// Whether its answer comes as a whole, so that nobody sees when its first token came.
-    pub plain: bool,
+    /// What comes back.
+    pub answer: Answer,
     /// The time of the pick.
     pub now: Instant,
     /// Whether somebody asks why it goes where it goes.
@@ -33,7 +52,7 @@ impl RequestShape<'_> {
             expected_output: 200,
             blocks: Blocks::none(),
             allowed: Allowed::EVERYWHERE,
-            plain: false,
+            answer: Answer::Stream,
             now,
             explain: false,
         }

@@ -19,6 +19,8 @@ pub struct Config {
     pub failure_share: f64,
     /// How many times as slow as its peers a backend must be to be taken out; 0 means that none is.
     pub slow_ratio: f64,
+    /// By how long an answer of such a backend must be later than its peers'; zero means a quarter of `slo_ttft`, or 50 ms.
+    pub slow_floor: Duration,
     /// Over how long a backend that comes or comes back is let in.
     pub slow_start: Duration,
     /// Share of a pool that must be in service; below it, ejections are ignored.
@@ -46,6 +48,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// Seconds by which an answer is later that callers notice.
+    pub(crate) fn slow_seconds(&self) -> f32 {
+        match (self.slow_floor, self.slo_ttft) {
+            (Duration::ZERO, Duration::ZERO) => 0.05,
+            (Duration::ZERO, promised) => promised.as_secs_f32() / 4.0,
+            (floor, _) => floor.as_secs_f32(),
+        }
+    }
+
     /// What is promised to callers.
     pub(crate) fn slo(&self) -> Slo {
         let seconds = |promised: Duration| match promised {
@@ -65,6 +76,7 @@ impl Default for Config {
             max_ejection: Duration::from_secs(5),
             failure_share: 0.5,
             slow_ratio: 6.0,
+            slow_floor: Duration::ZERO,
             slow_start: Duration::from_secs(10),
             panic_threshold: 0.5,
             line_prefill: Duration::from_millis(100),
@@ -110,6 +122,12 @@ impl Section for Config {
         if self.slow_ratio != 0.0 && self.slow_ratio < 2.0 {
             keys.wrong("slow_ratio", format!("{} is neither 0 nor 2 and more", self.slow_ratio));
         }
+        let key = Key::new(
+            "slow_floor_ms",
+            "By how many milliseconds an answer of such a backend must be later than its peers' in the mean, so that callers notice \
+             it. 0 means a quarter of `slo_ttft_ms`, or 50 where nothing is promised.",
+        );
+        keys.millis(key, 0..=600_000, &mut self.slow_floor);
         let key = Key::new(
             "slow_start_ms",
             "Over how long a backend that comes, or comes back into service, is let in: what a request costs there counts ten \

@@ -96,6 +96,8 @@ const LAME: f32 = 2.0;
 pub struct Conditions {
     /// How many times as long as predicted the pool's backends take; for those of which nothing was measured.
     pub pace: f32,
+    /// The same of prompts for which nothing is written.
+    pub pooled: f32,
     /// The same of tokens after the first.
     pub writing: f32,
     /// How much a second of prefill costs others: from nothing in an idle pool to several seconds in a full one.
@@ -114,6 +116,7 @@ impl Conditions {
     /// Nothing is known and nothing is busy.
     pub const UNKNOWN: Self = Self {
         pace: 1.0,
+        pooled: 1.0,
         writing: 1.0,
         externality: 0.0,
         prompt_seconds: 0.0,
@@ -133,6 +136,7 @@ impl Conditions {
         let hit = hit.clamp(0.0, MOST_HIT);
         Self {
             pace,
+            pooled: 1.0,
             writing: 1.0,
             externality,
             prompt_seconds,
@@ -151,7 +155,12 @@ impl Cost {
         let (load, speed) = (&backend.load, &backend.speed);
         let pace = backend.pace.read(request.now, conditions.pace);
         let uncached = request.prompt_tokens.saturating_sub(cached).max(1);
-        let prefill = speed.prefill(uncached, cached) * pace;
+        let own_pace = if request.answer.is_pooled() {
+            backend.pooled.read(request.now, conditions.pooled)
+        } else {
+            pace
+        };
+        let reading = speed.prefill(uncached, cached) * own_pace;
         let decoding = load.decoding() as f32 + backend.others.running(request.now);
         let waiting = backend.others_seconds(request.now, (pace, conditions.prompt_seconds));
         let context = load.context() as i64 as f32;
@@ -163,12 +172,14 @@ impl Cost {
         let memory = memory_used(backend, request, context);
         let mut cost = Self {
             network: backend.round_trip(),
-            queue: load.queued_seconds(request.now) * pace + waiting + step * 0.5,
-            prefill,
+            queue: load.queued_seconds(request.now) * pace / backend.capacity.prompts()
+                + waiting
+                + step * 0.5,
+            prefill: (reading + backend.latency(request.answer).read()).max(0.0),
             decode: output * token * DECODE_WEIGHT,
-            recompute: prefill * conditions.externality,
+            recompute: reading * conditions.externality,
             eviction: if conditions.eviction > 0.0 && backend.evicts() {
-                prefill * conditions.eviction
+                reading * conditions.eviction
             } else {
                 0.0
             },
@@ -181,7 +192,7 @@ impl Cost {
         };
         let marginal = backend.marginal.read();
         if conditions.seconds_per_dollar > 0.0 && !marginal.is_nothing() {
-            let seconds = prefill + output * token / (decoding + 1.0);
+            let seconds = reading + output * token / (decoding + 1.0);
             cost.money = conditions.seconds_per_dollar * marginal.dollars(request, seconds);
         }
         if memory > MEMORY_FULL {

@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use plimsoll_types::{Instant, Usage};
 
+use crate::candidates::Answer;
+use crate::capacity::Sample;
 use crate::load::Share;
 use crate::{Backend, Conditions, Config, Cost, Explanation, Pool, RequestShape, Writing, domain};
 
@@ -32,6 +34,33 @@ pub(crate) struct Found {
     pub(crate) known_at_home: Option<u32>,
 }
 
+/// What was predicted of reading a prompt when it left, in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// What was ahead of it, as if prompts were read one after the other.
+    ahead: f32,
+    /// How many are read at a time.
+    prompts: f32,
+    /// Its own prompt.
+    own: f32,
+    /// The part of `own` that depends on the prompt.
+    of_prompt: f32,
+    /// Requests whose prompts were unread there.
+    unread: u32,
+}
+
+impl Reading {
+    /// All that was in the way.
+    fn in_the_way(&self) -> f32 {
+        self.own + self.ahead / self.prompts
+    }
+
+    /// Whether what was in the way is prompts for the most part, and not what a step takes whatever it holds.
+    fn is_of_prompts(&self) -> bool {
+        self.of_prompt + self.ahead / self.prompts >= self.own - self.of_prompt
+    }
+}
+
 /// A request at a backend. Counted in when it is made; dropping it gives back all it counted.
 pub struct Dispatched {
     /// Where the request is.
@@ -41,8 +70,10 @@ pub struct Dispatched {
     counted: u8,
     prompt_tokens: u32,
     share: Share,
-    /// Seconds of reading that were in the way when it left, its own included, as they were predicted.
-    in_the_way: f32,
+    answer: Answer,
+    /// Seconds that its answer was predicted to take until what a deadline is about, on an idle backend.
+    predicted_answer: f32,
+    reading: Reading,
     /// The share of the prompt that was known to be cached, if it went home.
     known_at_home: Option<f32>,
     at: Instant,
@@ -67,7 +98,6 @@ impl Dispatched {
     ) -> Self {
         let cached = found.expected;
         let expected_ttft = Cost::of(backend, request, cached, conditions).ttft();
-        let share = backend.share(request, cached);
         if let Some(cache) = &backend.cache {
             let blocks = request.blocks.hashes();
             cache.insert(blocks, request.now);
@@ -77,14 +107,7 @@ impl Dispatched {
             pool.prefix_tokens.increment(u64::from(cached));
         }
         backend.begins(request.now);
-        let pace = backend.pace.read(request.now, conditions.pace);
-        let others = backend.others_seconds(request.now, (pace, conditions.prompt_seconds)) / pace;
-        let queued = backend.load.queued_seconds(request.now);
-        if request.plain {
-            backend.load.enter_plain(share, request.now);
-        } else {
-            backend.load.enter(share);
-        }
+        let (reading, share) = Self::count_in(backend, request, (cached, conditions));
         pool.works(request.now, (backend, share));
         let of_prompt = |tokens: u32| tokens as f32 / request.prompt_tokens.max(1) as f32;
         pool.learned.hits(request.now, of_prompt(cached));
@@ -94,16 +117,48 @@ impl Dispatched {
             pool: Arc::clone(pool),
             prompt_tokens: request.prompt_tokens,
             share,
-            in_the_way: queued + share.nanos as f32 * 1e-9 + others,
+            answer: request.answer,
+            predicted_answer: pool.predicted_answer(request),
+            reading,
             known_at_home: found.known_at_home.map(of_prompt),
             at: request.now,
             expected_ttft,
             explanation: None,
-            started: request.plain,
+            started: false,
             probe,
             judged: false,
             accounted_for: false,
         }
+    }
+
+    /// Counts a request in at `backend`, which has so many tokens of it, and notes what was there before it.
+    fn count_in(
+        backend: &Backend,
+        request: &RequestShape<'_>,
+        (cached, conditions): (u32, &Conditions),
+    ) -> (Reading, Share) {
+        let mut share = backend.share(request, cached);
+        let uncached = request.prompt_tokens.saturating_sub(cached).max(1);
+        let pace = backend.pace.read(request.now, conditions.pace);
+        let others = backend.others_seconds(request.now, (pace, conditions.prompt_seconds)) / pace;
+        let mut reading = Reading {
+            ahead: backend.load.queued_seconds(request.now) + others,
+            prompts: backend.capacity.prompts(),
+            own: backend.speed.prefill(uncached, cached),
+            of_prompt: backend.speed.work(uncached, cached),
+            unread: backend.load.unread(),
+        };
+        if request.answer.is_pooled() {
+            // What is queued counts at the pace of prompts that are written for; this one has a pace of its own.
+            let times = backend.pooled.read(request.now, conditions.pooled) / pace;
+            share.nanos = (share.nanos as f32 * times) as u64;
+            reading.ahead /= times;
+        }
+        match request.answer {
+            Answer::Whole => backend.load.enter_whole(share, request.now),
+            Answer::Stream | Answer::Pooled => backend.load.enter(share),
+        }
+        (reading, share)
     }
 
     /// The name by which the backend knows the model, where that is another than callers use.
@@ -112,20 +167,56 @@ impl Dispatched {
         self.backend.spec.models.iter().find(|model| model.name == self.pool.model)?.alias.as_deref()
     }
 
-    /// The first token came: its prompt is no longer queued, and the pace is known better.
+    /// The first token came, or a whole answer: its prompt is no longer queued, and the backend is known better.
     pub fn first_token(&mut self, now: Instant) {
         if !self.started {
-            let ttft = (now - self.at).as_secs_f32();
             self.backend.load.wrote(now);
-            self.backend.answered(now, ttft);
-            self.pool.prediction.record(f64::from(ttft / self.expected_ttft.max(1e-3)));
-            let elapsed = ttft - self.backend.round_trip();
-            let took = (self.in_the_way, elapsed);
-            self.pool.pace.measured(now, 1.0, took);
-            self.backend.pace.measured(now, self.pool.pace.read(now, 1.0), took);
-            self.backend.gray.answered(took);
+            self.learn(now);
         }
         self.start();
+    }
+
+    /// Takes in how long it took.
+    fn learn(&self, now: Instant) {
+        let (backend, pool, reading) = (&*self.backend, &*self.pool, &self.reading);
+        let took = (now - self.at).as_secs_f32();
+        pool.answered(self.answer, self.predicted_answer, took);
+        let elapsed = took - backend.round_trip();
+        let latency = backend.latency(self.answer);
+        // What was learned from short prompts is no more than half of what this one took.
+        let beside = latency.read().clamp(-reading.own, (elapsed * 0.5).max(0.0));
+        let sample = Sample {
+            sent: self.at,
+            ahead: reading.ahead,
+            own: reading.own,
+            elapsed: elapsed - beside,
+            unread: reading.unread,
+        };
+        backend.shows(now, sample, self.answer);
+        let (own_pace, of_pool) = (backend.reading_pace(self.answer), pool.reading_pace(self.answer));
+        let usual = of_pool.read(now, 1.0);
+        let predicted = own_pace.read(now, usual) * reading.in_the_way();
+        if self.answer == Answer::Whole {
+            // When its prompt was read nobody saw: no later than its answer was there, which is all that can be learned.
+            if elapsed >= predicted + latency.read() {
+                return;
+            }
+        } else {
+            backend.answered(now, took);
+            pool.prediction.record(f64::from(took / self.expected_ttft.max(1e-3)));
+            let expected = usual * reading.in_the_way() + pool.latency(self.answer).read();
+            backend.gray.answered((expected.max(1e-3), elapsed));
+        }
+        // Where the configuration says how long steps take, it says so of steps with short prompts too.
+        let is_told = backend.spec.step_time.is_some() && !self.answer.is_pooled();
+        if is_told || reading.is_of_prompts() {
+            let took = (reading.in_the_way(), elapsed - beside);
+            of_pool.measured(now, 1.0, took);
+            own_pace.measured(now, of_pool.read(now, 1.0), took);
+        } else {
+            latency.measured(elapsed - predicted);
+            pool.latency(self.answer).measured(elapsed - usual * reading.in_the_way());
+        }
     }
 
     /// A piece of a stream with a token came.
@@ -133,10 +224,14 @@ impl Dispatched {
         self.backend.load.wrote(now);
     }
 
-    /// The prompt is done, but when it was is not known: a plain answer came.
+    /// The prompt is done, but when it was is not known.
     pub fn start(&mut self) {
-        if !std::mem::replace(&mut self.started, true) {
-            self.backend.load.started(self.share);
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        match self.answer {
+            Answer::Whole => self.backend.load.whole_started(self.share),
+            Answer::Stream | Answer::Pooled => self.backend.load.started(self.share),
         }
     }
 
@@ -244,6 +339,76 @@ mod tests {
         assert_eq!((load.in_flight(), load.queued_tokens()), (2, 1_000));
         drop((first, second));
         assert_eq!((load.in_flight(), load.queued_tokens()), (0, 0));
+    }
+
+    proptest::proptest! {
+        /// Quick plain requests once summed up to minutes of reading that no request in flight stood for.
+        #[test]
+        fn what_is_counted_is_in_flight_whatever_comes_and_ends_in_whatever_order(
+            steps in proptest::collection::vec((0..6_u8, 0..40_usize, 1..20_000_u32, 0..400_u64), 1..200),
+        ) {
+            let pool = Arc::new(Pool::new("m", "round_robin", members(1)));
+            let (backend, load) = (&pool.members[0], &pool.members[0].load);
+            let (mut flying, mut now): (Vec<Dispatched>, _) = (Vec::new(), Instant::from_nanos(1));
+            for (step, which, prompt_tokens, millis) in steps {
+                now += std::time::Duration::from_millis(millis);
+                let answer = [Answer::Stream, Answer::Whole, Answer::Pooled][usize::from(step % 3)];
+                match step {
+                    0..3 => {
+                        let request = RequestShape { answer, now, ..shape(prompt_tokens) };
+                        let conditions = pool.conditions(now, &Config::default());
+                        flying.push(Dispatched::new(backend, &pool, &request, (&conditions, Found::default()), false));
+                    }
+                    _ if flying.is_empty() => {}
+                    3 => { let which = which % flying.len(); flying[which].first_token(now) }
+                    4 => { let which = which % flying.len(); flying[which].start() }
+                    _ => drop(flying.swap_remove(which % flying.len())),
+                }
+                let unread = flying.iter().filter(|sent| !sent.started).map(|sent| sent.share.nanos).sum::<u64>();
+                let queued = load.queued_seconds(now);
+                proptest::prop_assert!(queued >= 0.0 && queued <= unread as f32 * 1.001e-9 + 1e-6, "{} {}", queued, unread);
+                proptest::prop_assert_eq!(load.in_flight() as usize, flying.len());
+            }
+            flying.clear();
+            proptest::prop_assert_eq!((load.in_flight(), load.unread(), load.queued_tokens(), load.context()), (0, 0, 0, 0));
+            proptest::prop_assert_eq!(load.queued_seconds(now), 0.0);
+        }
+    }
+
+    #[test]
+    fn quick_plain_answers_teach_and_slow_ones_only_bound() {
+        let pool = Arc::new(Pool::new("m", "round_robin", members(1)));
+        let whole = |millis: u64| {
+            let request = RequestShape { answer: Answer::Whole, ..shape(4_000) };
+            let found = (&Conditions::UNKNOWN, Found::default());
+            Dispatched::new(&pool.members[0], &pool, &request, found, false)
+                .first_token(Instant::from_nanos(millis * 1_000_000));
+        };
+        (0..30).for_each(|_| whole(4_000));
+        assert!(!pool.members[0].pace.is_known(), "most of that may have been writing");
+        (0..30).for_each(|_| whole(11));
+        assert!(pool.members[0].pace.read(Instant::ORIGIN, 1.0) < 0.2);
+    }
+
+    #[test]
+    fn embeddings_have_a_pace_of_their_own_and_short_prompts_a_latency() {
+        let pool = Arc::new(Pool::new("m", "round_robin", members(1)));
+        let sent = |answer, tokens: u32, millis: u64| {
+            let request = RequestShape { answer, ..shape(tokens) };
+            let found = (&Conditions::UNKNOWN, Found::default());
+            let mut sent = Dispatched::new(&pool.members[0], &pool, &request, found, false);
+            let expected = sent.expected_ttft;
+            sent.first_token(Instant::from_nanos(millis * 1_000_000));
+            expected
+        };
+        (0..60).for_each(|_| drop(sent(Answer::Pooled, 8_000, 20)));
+        (0..60).for_each(|_| drop(sent(Answer::Pooled, 8, 1)));
+        assert!((0.0005..0.003).contains(&sent(Answer::Pooled, 8, 1)), "six milliseconds are no floor");
+        let chat = sent(Answer::Stream, 8_000, 220);
+        assert!((0.2..0.3).contains(&chat), "chats are not expected as soon as embeddings: {chat}");
+        (0..60).for_each(|_| drop(sent(Answer::Stream, 30, 200)));
+        let (short, long) = (sent(Answer::Stream, 30, 200), sent(Answer::Stream, 8_000, 420));
+        assert!((0.17..0.25).contains(&short) && long < 0.6, "{short} {long}");
     }
 
     #[test]

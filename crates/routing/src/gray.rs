@@ -8,12 +8,14 @@
 //! ```
 //!
 //! What is compared is how long first tokens and further tokens took beside what was predicted of each backend, so that long
-//! prompts and full queues make nobody slow: what came since the last look, with the [`Pace`](crate::Pace) of the peers. Those
-//! are the members of a pool with the same accelerator, three at least: what was predicted of others may be wrong in another
-//! way. What is only somewhat slow is no matter of this: its cost sends it less.
+//! prompts and full queues make no backend slow: what came since the last look, with the same of the peers. Those are the
+//! members of a pool with the same accelerator, three at least: what was predicted of others may be wrong in another way. What
+//! is only somewhat slow is no matter of this: its cost sends it less. And nothing is slow by what no caller notices: twelve
+//! milliseconds beside one are twelve times as long, and nobody waits for eleven.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_types::Instant;
 
@@ -25,6 +27,8 @@ const FEWEST: usize = 3;
 /// Answers since the last judgement that one needs, and that are enough where one answer in a while is all that comes.
 const ENOUGH: u32 = 5;
 const ONE: u32 = 1;
+/// Answers that are older than this are not counted together with new ones.
+const WINDOW: Duration = Duration::from_secs(60);
 /// Looks in a row at which it must be slow.
 const STRIKES: u32 = 3;
 
@@ -43,8 +47,21 @@ struct Window {
     /// Nanoseconds that it was predicted to take, and that it took.
     predicted: AtomicU64,
     elapsed: AtomicU64,
+    /// Nanoseconds when it began; 0 where nothing has come since.
+    since: AtomicU64,
+    /// How many times as long as predicted the last answers took that were enough, as bits of an `f32`; 0 before that.
+    times: AtomicU32,
     /// How slow it was beside its peers when that could last be said, as bits of an `f32`; 0 before that.
     beside: AtomicU32,
+}
+
+/// From when on something is slow.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    /// How many times as long as in the median of its peers.
+    ratio: f32,
+    /// By how many seconds an answer, at least.
+    seconds: f32,
 }
 
 /// How many times as long as in the median of its peers something takes.
@@ -84,10 +101,10 @@ impl Gray {
     }
 
     /// Looks at what came, if that is `enough`, beside the medians of its peers. Gives whether any of that was slow.
-    fn look(&self, medians: Medians, (limit, enough): (f32, u32)) -> Option<bool> {
+    fn look(&self, medians: Medians, bound: Bound, enough: u32) -> Option<bool> {
         let looks = [(&self.first, medians.first), (&self.further, medians.further)];
-        let seen = looks.map(|(window, median)| window.look(median?, enough));
-        let slow = seen.iter().flatten().any(|ratio| *ratio >= limit);
+        let seen = looks.map(|(window, median)| window.look(median?, bound, enough));
+        let slow = seen.iter().flatten().any(|slow| *slow);
         seen.iter().flatten().next().map(|_| slow)
     }
 }
@@ -100,16 +117,50 @@ impl Window {
         self.count.fetch_add(1, Relaxed);
     }
 
-    fn look(&self, median: f32, enough: u32) -> Option<f32> {
-        if self.count.load(Relaxed) < enough {
-            return None;
+    /// Notes how many times as long as predicted the answers took that came since, if that is `enough`; forgets those that
+    /// have waited too long for others.
+    fn note(&self, now: Instant, enough: u32) {
+        let count = self.count.load(Relaxed);
+        if count == 0 {
+            return;
         }
+        if count >= enough {
+            let (predicted, elapsed) = (self.predicted.load(Relaxed), self.elapsed.load(Relaxed));
+            self.times.store((elapsed as f32 / predicted.max(1) as f32).to_bits(), Relaxed);
+            return;
+        }
+        match self.since.load(Relaxed) {
+            0 => self.since.store(now.as_nanos().max(1), Relaxed),
+            since if now - Instant::from_nanos(since) > WINDOW => self.clear(),
+            _ => {}
+        }
+    }
+
+    fn clear(&self) {
         // What comes between these is lost for one sum and not the other, which is nothing beside the rest.
         self.count.store(0, Relaxed);
-        let (predicted, elapsed) = (self.predicted.swap(0, Relaxed), self.elapsed.swap(0, Relaxed));
-        let ratio = elapsed as f32 / predicted.max(1) as f32 / median;
+        self.predicted.store(0, Relaxed);
+        self.elapsed.store(0, Relaxed);
+        self.since.store(0, Relaxed);
+    }
+
+    fn look(&self, median: f32, bound: Bound, enough: u32) -> Option<bool> {
+        let count = self.count.load(Relaxed);
+        if count < enough {
+            return None;
+        }
+        let (predicted, elapsed) = (self.predicted.load(Relaxed), self.elapsed.load(Relaxed));
+        self.clear();
+        let usual = predicted as f32 * median;
+        let ratio = elapsed as f32 / usual.max(1.0);
         self.beside.store(ratio.to_bits(), Relaxed);
-        Some(ratio)
+        let later = (elapsed as f32 - usual) * 1e-9 / count as f32;
+        Some(ratio >= bound.ratio && later >= bound.seconds)
+    }
+
+    /// How many times as long as predicted its answers took, when they were last enough.
+    fn times(&self) -> Option<f32> {
+        Some(self.times.load(Relaxed)).filter(|bits| *bits != 0).map(f32::from_bits)
     }
 
     fn beside(&self) -> Option<f32> {
@@ -127,8 +178,13 @@ struct Medians {
 /// Looks at all of `pools`; gives those of which something else is found than before.
 pub(crate) fn look(pools: &[&Arc<Pool>], (now, config): (Instant, &Config)) -> Vec<Found> {
     let mut seen: HashMap<usize, (&Arc<Backend>, Medians)> = HashMap::new();
+    for member in pools.iter().flat_map(|pool| &pool.members) {
+        let enough = if member.outlier.is_slow() { ONE } else { ENOUGH };
+        member.gray.first.note(now, enough);
+        member.gray.further.note(now, enough);
+    }
     for pool in pools {
-        let [first, further] = [Of::First, Of::Further].map(|of| medians(pool, now, of));
+        let [first, further] = [Of::First, Of::Further].map(|of| medians(pool, of));
         for member in &pool.members {
             let (_, known) = seen.entry(member.slot).or_insert((member, Medians::default()));
             let accelerator = &*member.spec.accelerator;
@@ -152,14 +208,15 @@ fn judge(
     (pools, now, config): (&[&Arc<Pool>], Instant, &Config),
 ) -> Option<bool> {
     let (gray, limit) = (&backend.gray, config.slow_ratio as f32);
+    let bound = Bound { ratio: limit, seconds: config.slow_seconds() };
     if backend.outlier.is_slow() {
         let alone = medians.first.is_none() && medians.further.is_none();
-        let new = gray.look(medians, (limit, ONE)).is_some();
+        let new = gray.look(medians, bound, ONE).is_some();
         let beside = gray.beside();
         let fast = new && [beside.ttft, beside.itl].into_iter().flatten().all(|ratio| ratio < limit / 2.0);
         return ((limit == 0.0 || alone || fast) && backend.recovers(now)).then_some(false);
     }
-    if !gray.look(medians, (limit, ENOUGH))? || limit == 0.0 {
+    if !gray.look(medians, bound, ENOUGH)? || limit == 0.0 {
         gray.strikes.store(0, Relaxed);
         return None;
     }
@@ -184,16 +241,15 @@ enum Of {
 }
 
 /// The median of the members of `pool` that have been measured, by their accelerator, where they are enough.
-fn medians(pool: &Pool, now: Instant, of: Of) -> HashMap<&str, f32> {
+fn medians(pool: &Pool, of: Of) -> HashMap<&str, f32> {
     let mut groups: HashMap<&str, Vec<f32>> = HashMap::new();
     for member in &pool.members {
-        let (pace, prior) = match of {
-            Of::First => (&member.pace, &pool.pace),
-            Of::Further => (&member.writing, &pool.writing),
+        let window = match of {
+            Of::First => &member.gray.first,
+            Of::Further => &member.gray.further,
         };
-        if pace.is_known() {
-            let pace = pace.read(now, prior.read(now, 1.0));
-            groups.entry(&member.spec.accelerator).or_default().push(pace);
+        if let Some(times) = window.times() {
+            groups.entry(&member.spec.accelerator).or_default().push(times);
         }
     }
     let enough = groups.into_iter().filter(|(_, peers)| peers.len() >= FEWEST);
@@ -209,8 +265,6 @@ fn medians(pool: &Pool, now: Instant, of: Of) -> HashMap<&str, f32> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::Fleet;
     use crate::snapshot::tests::spec;
@@ -297,6 +351,26 @@ mod tests {
             }
         }
         panic!("it was never found");
+    }
+
+    #[test]
+    fn what_no_caller_notices_takes_no_backend_out_however_many_times_as_long_it_is() {
+        let fleet = fleet(4, limited());
+        for round in 1..=6 {
+            for (backend, elapsed) in fleet.backends.iter().zip([0.001, 0.001, 0.012, 0.001]) {
+                (0..20).for_each(|_| backend.gray.answered((0.001, elapsed)));
+            }
+            assert!(fleet.look_for_slow(at(5 * round)).is_empty());
+        }
+        assert!(fleet.backends[2].beside_peers().ttft.unwrap() > 10.0, "though operators are told");
+    }
+
+    #[test]
+    fn a_stall_of_all_at_once_makes_none_of_them_slow() {
+        let fleet = fleet(4, limited());
+        let (well, stalled) = ([1.0; 4], [9.0, 8.0, 9.0, 10.0]);
+        let found = looks(&fleet, 5, &[&well, &stalled, &stalled, &stalled, &stalled, &well]);
+        assert!(found.iter().all(Vec::is_empty), "{found:?}");
     }
 
     #[test]

@@ -14,8 +14,10 @@
 
 pub mod affinity;
 mod aged;
+mod answers;
 mod backend;
 mod candidates;
+mod capacity;
 mod commitment;
 mod config;
 mod cost;
@@ -24,6 +26,7 @@ mod domain;
 mod explanation;
 mod gray;
 mod journal;
+mod latency;
 mod learned;
 mod line;
 mod load;
@@ -43,7 +46,7 @@ mod sync;
 mod tally;
 
 pub use backend::Backend;
-pub use candidates::{Candidates, RequestShape};
+pub use candidates::{Answer, Candidates, RequestShape};
 pub use commitment::{Commitment, CommitmentConfig};
 pub use config::Config;
 pub use cost::{Conditions, Cost, Slo, Tier};

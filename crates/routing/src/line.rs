@@ -4,10 +4,8 @@
 //! and memory that is promised twice is taken from somebody who writes already. So a backend gets what keeps it busy until
 //! the next can be there, and the rest waits where all backends can still be had.
 
+use crate::speed::STEP_TOKENS;
 use crate::{Backend, Conditions, Config, RequestShape};
-
-/// Prompt tokens that an engine reads in one step at least.
-const STEP_TOKENS: f32 = 2_048.0;
 
 /// The line of backends, for one request.
 #[derive(Debug, Clone, Copy)]
@@ -56,21 +54,37 @@ impl<'a> Line<'a> {
             return backend.most > 0;
         }
         (in_flight as f32) < backend.most as f32 * backend.weight()
+            && self.has_seat(backend, in_flight)
             && backend.load.queued_tokens() < self.prompt_tokens
             && self.is_read_soon(backend)
             && self.has_memory(backend)
             && self.writes_in_time(backend)
     }
 
+    /// Whether fewer requests are there than run at a time, where that was seen.
+    fn has_seat(&self, backend: &Backend, in_flight: u32) -> bool {
+        let Some(seats) = backend.capacity.seats() else { return true };
+        in_flight as f32 + backend.others.running(self.request.now) < seats as f32
+    }
+
     /// Whether what it has to read is less than it takes in one step, or will be read by the time that this request can be
-    /// there, or soon after. Of what stands behind an address, and reads many prompts at a time for all that is known,
-    /// nobody can tell.
+    /// there, or soon after, or it reads more prompts at a time than are there unread. Where nothing says how many an
+    /// address reads at a time, it takes any number.
     fn is_read_soon(&self, backend: &Backend) -> bool {
         let now = self.request.now;
         let queued = backend.load.queued_seconds(now);
-        queued <= STEP_TOKENS * backend.speed.token
-            || queued * backend.pace.read(now, self.pace) < self.prefill + backend.round_trip()
+        if queued <= STEP_TOKENS * backend.speed.token {
+            return true;
+        }
+        let prompts = backend.capacity.prompts();
+        queued * backend.pace.read(now, self.pace) < (self.prefill + backend.round_trip()) * prompts
+            || (prompts > 1.0 && backend.load.unread() > 0 && (backend.load.unread() as f32) < prompts)
             || !backend.reads_in_turn()
+    }
+
+    /// Whether all that stands against `backend` is what it is still to read.
+    pub(crate) fn is_only_to_read(&self, backend: &Backend) -> bool {
+        !self.is_read_soon(backend) && Self { prefill: f32::INFINITY, ..*self }.has_room(backend)
     }
 
     fn has_memory(&self, backend: &Backend) -> bool {
@@ -138,7 +152,7 @@ mod tests {
     #[test]
     fn a_prompt_of_a_plain_request_counts_until_it_should_have_been_read() {
         let (backend, config) = (engine(), Config::default());
-        backend.load.enter_plain(backend.share(&shape(8_000), 0), Instant::ORIGIN);
+        backend.load.enter_whole(backend.share(&shape(8_000), 0), Instant::ORIGIN);
         assert!(!has_room(&backend, &config));
         let later = RequestShape { now: Instant::ORIGIN + Duration::from_millis(300), ..shape(500) };
         assert!(Line::of(&later, &Conditions::UNKNOWN, &config).has_room(&backend));

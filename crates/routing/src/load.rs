@@ -17,7 +17,9 @@ pub struct Load {
     context: AtomicU64,
     /// Nanoseconds when a token came, to within [`SEEN`].
     seen: AtomicU64,
-    /// Nanoseconds when it is expected to have read the prompts of plain requests.
+    /// Nanoseconds that reading the prompts of the whole answers in flight was predicted to take.
+    whole_nanos: AtomicU64,
+    /// Nanoseconds when it is expected to have read those prompts.
     busy_until: AtomicU64,
 }
 
@@ -55,15 +57,22 @@ impl Load {
         self.queued_tokens.load(Relaxed)
     }
 
-    /// Seconds that reading them is predicted to take, and what is left by now of reading the prompts of plain requests.
+    /// Seconds that reading them is predicted to take, plus the rest of reading the prompts of whole answers.
     #[must_use]
     pub fn queued_seconds(&self, now: Instant) -> f32 {
-        (self.queued_nanos.load(Relaxed) + self.plain_nanos(now)) as i64 as f32 * 1e-9
+        (self.queued_nanos.load(Relaxed) + self.whole_nanos_left(now)) as i64 as f32 * 1e-9
     }
 
-    /// Nanoseconds that are left by now of reading the prompts of plain requests.
-    pub(crate) fn plain_nanos(&self, now: Instant) -> u64 {
-        self.busy_until.load(Relaxed).saturating_sub(now.as_nanos())
+    /// Nanoseconds of reading that remain of the prompts of whole answers: never more than the predictions of those in
+    /// flight add up to.
+    pub(crate) fn whole_nanos_left(&self, now: Instant) -> u64 {
+        self.busy_until.load(Relaxed).saturating_sub(now.as_nanos()).min(self.whole_nanos.load(Relaxed))
+    }
+
+    /// Requests whose prompt is still to be read, for all that is seen from here.
+    #[must_use]
+    pub fn unread(&self) -> u32 {
+        self.waiting.load(Relaxed)
     }
 
     /// Tokens of prompts and expected answers of all that is in flight.
@@ -96,15 +105,21 @@ impl Load {
         self.queued_nanos.fetch_add(share.nanos, Relaxed);
     }
 
-    /// Counts a request in whose answer comes as a whole: when its prompt is read nobody will see, so that it counts as read
-    /// when it should have been.
-    pub(crate) fn enter_plain(&self, share: Share, now: Instant) {
+    /// Counts in a request whose answer comes as a whole. The end of its prefill cannot be observed, so its prompt counts
+    /// as read after the predicted time, or when the answer arrives if that is earlier.
+    pub(crate) fn enter_whole(&self, share: Share, now: Instant) {
         self.in_flight.fetch_add(1, Relaxed);
         self.context.fetch_add(share.context, Relaxed);
-        let now = now.as_nanos();
-        // Two cores that write at once lose one of two, and a prompt is soon read.
-        let until = self.busy_until.load(Relaxed).max(now);
-        self.busy_until.store(until + share.nanos, Relaxed);
+        // What has ended takes its time with it: without this bound the sum of predictions would outlive the requests.
+        let left = self.whole_nanos_left(now);
+        self.whole_nanos.fetch_add(share.nanos, Relaxed);
+        // Two cores that write at once lose one of two, which lasts no longer than the two requests.
+        self.busy_until.store(now.as_nanos() + left + share.nanos, Relaxed);
+    }
+
+    /// The whole answer is there.
+    pub(crate) fn whole_started(&self, share: Share) {
+        self.whole_nanos.fetch_sub(share.nanos, Relaxed);
     }
 
     /// Its prompt has been read.

@@ -2,6 +2,7 @@ use plimsoll_telemetry::{Counter, Gauge, catalog};
 use plimsoll_types::BackendSpec;
 
 use crate::BesidePeers;
+use crate::capacity::Capacity;
 
 /// Handles of one backend, made when it appears.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct BackendMetrics {
     queued_tokens: Gauge,
     expected_ttft: Gauge,
     healthy: Gauge,
+    prompts: Gauge,
+    seats: Gauge,
     context: Gauge,
     line: Gauge,
     beside_ttft: Gauge,
@@ -52,6 +55,8 @@ impl BackendMetrics {
             queued_tokens: catalog::BACKEND_QUEUED_TOKENS.gauge(&[backend]),
             expected_ttft: catalog::BACKEND_EXPECTED_TTFT.gauge(&[backend]),
             healthy: catalog::BACKEND_HEALTHY.gauge(&[backend]),
+            prompts: catalog::BACKEND_PROMPTS.gauge(&[backend]),
+            seats: catalog::BACKEND_SEATS.gauge(&[backend]),
             context: catalog::BACKEND_CONTEXT.gauge(&[backend]),
             line: catalog::BACKEND_LINE.gauge(&[backend]),
             beside_ttft: beside("ttft"),
@@ -75,6 +80,12 @@ impl BackendMetrics {
     /// Seconds since it last said how loaded it is, if it ever did.
     pub(crate) fn observe_report(&self, age: Option<f32>) {
         self.report_age.set(known(age));
+    }
+
+    /// How much it is observed to take at a time.
+    pub(crate) fn observe_capacity(&self, capacity: &Capacity) {
+        self.prompts.set(f64::from(capacity.prompts()));
+        self.seats.set(capacity.seats().map_or(NOTHING, f64::from));
     }
 
     pub(crate) fn observe(&self, in_flight: u32, queued_tokens: u64, expected_ttft: f32, healthy: f64) {

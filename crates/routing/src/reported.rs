@@ -41,20 +41,27 @@ const FADE_SECONDS: f32 = 3.0;
 /// A report counts what this gateway sent too, and that is known here, exactly and at once. So what is kept of a report is
 /// what is beyond it: the requests of other gateways and of callers that pass by. Nothing is counted twice, own dispatches
 /// since the report count at once, and a report that is old or missing leaves the own counts.
+///
+/// What a pick reads stands first.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Others {
     waiting: Aged,
     unread: Aged,
     running: Aged,
+    kv_used: Aged,
     /// Requests there in the mean, and how many of them this gateway sent.
     all: Aged,
     own: Aged,
-    kv_used: Aged,
     /// Requests that ran when that was last said, whose ever they were.
     ran: Aged,
 }
 
 impl Others {
+    /// Bytes of what a pick reads.
+    #[cfg(not(feature = "shuttle"))]
+    pub(crate) const HOT: usize = std::mem::offset_of!(Self, all);
+
     /// A report came, while `own` requests of this gateway were in flight there, with so many tokens to be read.
     pub(crate) fn reported(&self, now: Instant, report: &Report, (own, own_tokens): (u32, u64)) {
         if let Some(unread) = report.unread_tokens {

@@ -89,7 +89,11 @@ impl Router {
         });
         let picked = self.pick_chosen(pool, request, conditions);
         self.prefixes.forget();
-        picked.ok_or_else(|| why_nobody(pool, tried, request))
+        match picked {
+            Some(picked) => Ok(picked),
+            None if find_room(pool, tried, (request, &line)) => self.pick(pool, request, tried, config),
+            None => Err(why_nobody(pool, tried, request)),
+        }
     }
 
     /// Lets the policy pick one of those that are chosen, if there is any.
@@ -235,6 +239,23 @@ fn dispatch(
 #[inline(always)]
 fn usable(member: &Backend, tried: &[usize], line: &Line<'_>) -> bool {
     !tried.contains(&member.slot) && line.has_room(member)
+}
+
+/// Nobody has room, so that the request is held: backends of which only the prediction says so are given more, as far as
+/// evidence allows. True if one of them is: a trial has its time, so that this does not go on without end.
+fn find_room(pool: &Pool, tried: &[usize], (request, line): (&RequestShape<'_>, &Line<'_>)) -> bool {
+    let now = request.now;
+    let serves = |(index, member): &(usize, &Arc<Backend>)| {
+        pool.is_eligible(*index, request)
+            && !tried.contains(&member.slot)
+            && member.service(now) == Service::Open
+    };
+    let mut more = false;
+    for (_, member) in pool.members.iter().enumerate().filter(serves) {
+        member.evidence.holds(now);
+        more |= line.is_only_to_read(member) && member.evidence.try_more_prompts(now, &member.capacity);
+    }
+    more
 }
 
 fn why_nobody(pool: &Pool, tried: &[usize], request: &RequestShape<'_>) -> PickError {

@@ -6,16 +6,19 @@ use plimsoll_telemetry::{Counter, Histogram, catalog};
 use plimsoll_types::{BackendSpec, Instant};
 
 use crate::affinity::Index;
+use crate::answers::Answers;
 use crate::commitment::{Commitment, Commitments};
 use crate::domain::{Domain, DomainState, Domains};
 use crate::gray;
 use crate::journal::Journal;
+use crate::latency::Latency;
 use crate::load::Share;
 use crate::places::Places;
 use crate::policy::{self, Policy};
 use crate::ring::Ring;
+use crate::sync::{AtomicBool, Ordering::Relaxed};
 use crate::tally::Tally;
-use crate::{Allowed, Backend, Conditions, Config, Found, Learned, Pace, RequestShape, Service};
+use crate::{Allowed, Answer, Backend, Conditions, Config, Found, Learned, Pace, RequestShape, Service};
 
 /// Backends that can stand in for each other: those that serve one model.
 pub struct Pool {
@@ -25,6 +28,14 @@ pub struct Pool {
     pub members: Vec<Arc<Backend>>,
     /// How long its backends take beside what was predicted, where one's own pace is not known.
     pub pace: Arc<Pace>,
+    /// The same of prompts for which nothing is written.
+    pub pooled: Arc<Pace>,
+    /// What they take beside reading: where something is written, and where nothing is.
+    latency: Arc<[Latency; 2]>,
+    /// How long answers take until what a deadline is about, by [`Answer`].
+    answers: Arc<[Answers; 3]>,
+    /// Whether it is news that predictions are off.
+    doubted: AtomicBool,
     /// The same of the tokens after the first.
     pub writing: Arc<Pace>,
     /// What is known of its requests.
@@ -59,6 +70,10 @@ impl Pool {
             places: Places::of(members.iter().map(|member| &member.spec)),
             members,
             pace: Arc::default(),
+            pooled: Arc::default(),
+            latency: Arc::default(),
+            answers: Arc::default(),
+            doubted: AtomicBool::new(false),
             writing: Arc::default(),
             learned: Arc::default(),
             index: None,
@@ -111,6 +126,18 @@ impl Pool {
         }
     }
 
+    /// Whether a backend that serves and may serve `request` has nothing in flight, and its slot is not among `tried`.
+    #[must_use]
+    pub fn has_idle(&self, request: &RequestShape<'_>, tried: &[usize]) -> bool {
+        self.members.iter().enumerate().any(|(index, member)| {
+            self.is_eligible(index, request)
+                && !tried.contains(&member.slot)
+                && member.service(request.now) == Service::Open
+                && member.load.in_flight() == 0
+                && member.domains_have_room()
+        })
+    }
+
     /// How things stand at `now`.
     #[must_use]
     pub fn conditions(&self, now: Instant, config: &Config) -> Conditions {
@@ -120,8 +147,63 @@ impl Pool {
         let utilisation = all * pace / self.members.len() as f32;
         let (prompt, hit) = (self.learned.prompt_seconds(now), self.learned.hit(now));
         Conditions {
+            pooled: self.pooled.read(now, 1.0),
             writing: self.writing.read(now, 1.0),
             ..Conditions::new((pace, utilisation, prompt, hit), config)
+        }
+    }
+
+    /// How long its backends take to read for such an answer beside what was predicted.
+    pub(crate) fn reading_pace(&self, answer: Answer) -> &Pace {
+        if answer.is_pooled() { &self.pooled } else { &self.pace }
+    }
+
+    /// Seconds that its backends take beside reading.
+    pub(crate) fn latency(&self, answer: Answer) -> &Latency {
+        &self.latency[usize::from(answer.is_pooled())]
+    }
+
+    /// How long `request` takes from when it is sent until what its deadline is about: its first token if it is a stream,
+    /// or all of it. `None` as long as that was not confirmed by answers of this pool.
+    #[must_use]
+    pub fn expected_answer(&self, request: &RequestShape<'_>) -> Option<Duration> {
+        self.answers[request.answer as usize].expected(self.predicted_answer(request))
+    }
+
+    /// Seconds that it would take on one of the backends, were that idle and its prompt not cached.
+    pub(crate) fn predicted_answer(&self, request: &RequestShape<'_>) -> f32 {
+        let speed = &self.members[0].speed;
+        let reading = speed.prefill(request.prompt_tokens.max(1), 0);
+        match request.answer {
+            Answer::Stream | Answer::Pooled => reading,
+            Answer::Whole => reading + request.expected_output as f32 * speed.decode(1.0, 0.0),
+        }
+    }
+
+    /// An answer took so many seconds until what a deadline is about.
+    pub(crate) fn answered(&self, answer: Answer, predicted: f32, took: f32) {
+        if self.answers[answer as usize].answered(predicted, took) {
+            self.doubted.store(true, Relaxed);
+        }
+    }
+
+    /// Whether its predictions have been off for the last dozen answers. Says so once.
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.swap(false, Relaxed)
+    }
+
+    /// How many times as long as predicted its answers take, where that is farthest from once.
+    #[must_use]
+    pub fn prediction_error(&self) -> f32 {
+        let far = |error: &f32| error.max(error.recip());
+        self.answers.iter().map(Answers::error).max_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(1.0)
+    }
+
+    /// Lets fade what was learned of its backends and not seen again.
+    fn fade(&self, now: Instant) {
+        for member in &self.members {
+            member.fade(now, |answer| self.latency(answer).read());
         }
     }
 
@@ -201,6 +283,9 @@ impl Fleet {
             pool.journal = Arc::clone(&journal);
             if let Some(same) = before.and_then(|fleet| fleet.pool(&model)) {
                 pool.pace = Arc::clone(&same.pace);
+                pool.pooled = Arc::clone(&same.pooled);
+                pool.latency = Arc::clone(&same.latency);
+                pool.answers = Arc::clone(&same.answers);
                 pool.writing = Arc::clone(&same.writing);
                 pool.learned = Arc::clone(&same.learned);
             }
@@ -270,6 +355,7 @@ impl Fleet {
     /// one request in a while, or in again. To be called every few seconds.
     pub fn look_for_slow(&self, now: Instant) -> Vec<Found> {
         let pools: Vec<&Arc<Pool>> = self.pools.values().collect();
+        pools.iter().for_each(|pool| pool.fade(now));
         gray::look(&pools, (now, &self.config))
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Speed {
     context: f32,
 }
 
+/// Prompt tokens that an engine reads in one step at least.
+pub(crate) const STEP_TOKENS: f32 = 2_048.0;
 /// Prompt tokens between which the line of prefill is laid.
 const PROMPT: (u32, u32) = (512, 4_096);
 /// Sequences between which the line of decode is laid.
@@ -66,6 +68,16 @@ impl Speed {
     pub(crate) fn prefill(&self, uncached: u32, cached: u32) -> f32 {
         let (uncached, cached) = (uncached as f32, cached as f32);
         (self.fixed + self.token * uncached).max(self.floor)
+            + self.pair * (uncached * cached + uncached * uncached * 0.5)
+    }
+
+    /// Seconds that reading `uncached` tokens behind `cached` ones adds to a queue: short prompts are read together, so that
+    /// each adds its share of what a step costs whatever it holds.
+    pub(crate) fn work(&self, uncached: u32, cached: u32) -> f32 {
+        let (uncached, cached) = (uncached as f32, cached as f32);
+        let of_step = (uncached * STEP_TOKENS.recip()).min(1.0);
+        self.fixed * of_step
+            + self.token * uncached
             + self.pair * (uncached * cached + uncached * uncached * 0.5)
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Flow {
     next: u32,
     /// Tokens that came and that left since somebody waits.
     came: u64,
-    left: u64,
+    left: i64,
 }
 
 /// Whose a flow is.
@@ -107,6 +107,24 @@ impl Flow {
         }
     }
 
+    /// One comes back that had its turn, and goes first.
+    pub(super) fn enter_again(&mut self, number: u32, nodes: &mut Nodes) {
+        let (newer, tokens) = (self.oldest, nodes[number].tokens);
+        let node = &mut nodes[number];
+        // It would have left long ago, which makes it late whatever the aging is.
+        (node.newer, node.again, node.passed) = (newer, true, Instant::ORIGIN);
+        match newer {
+            NONE => self.newest = number,
+            newer => nodes[newer].older = number,
+        }
+        (self.oldest, self.late) = (number, Instant::ORIGIN);
+        // All that wait have as much more before them.
+        self.left -= i64::from(tokens);
+        self.sizes.add(tokens);
+        let key = u64::from(tokens) << 32;
+        self.shorts.push((key, number), |number, place| nodes[number].short = place);
+    }
+
     /// Who goes first at `now`. There must be somebody.
     pub(super) fn first(&mut self, now: Instant, aging: Duration, nodes: &mut Nodes) -> u32 {
         if self.late + aging <= now {
@@ -132,7 +150,7 @@ impl Flow {
 
     /// One is served.
     pub(super) fn serve(&mut self, number: u32, now: Instant, nodes: &mut Nodes) {
-        self.left += u64::from(nodes[number].tokens);
+        self.left += i64::from(nodes[number].tokens);
         self.take_out(number, nodes);
         self.pass(now, nodes);
     }
@@ -141,8 +159,8 @@ impl Flow {
     pub(super) fn cancel(&mut self, number: u32, now: Instant, nodes: &mut Nodes) {
         // Those behind him move up. So do those before him, which errs on the side of being early; and one who would
         // have been served already has made room for nobody.
-        if nodes[number].passed == Instant::NEVER {
-            self.left += u64::from(nodes[number].tokens);
+        if nodes[number].passed == Instant::NEVER || nodes[number].again {
+            self.left += i64::from(nodes[number].tokens);
         }
         self.take_out(number, nodes);
         self.pass(now, nodes);
@@ -181,7 +199,7 @@ impl Flow {
 
     /// Moves the mark.
     fn pass(&mut self, now: Instant, nodes: &mut Nodes) {
-        while self.next != NONE && nodes[self.next].mark <= self.left {
+        while self.next != NONE && nodes[self.next].mark as i64 <= self.left {
             nodes[self.next].passed = now;
             if self.next == self.oldest {
                 self.late = now;

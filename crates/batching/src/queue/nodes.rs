@@ -38,6 +38,8 @@ pub(super) struct Node {
     pub(super) mark: u64,
     /// When it would have.
     pub(super) passed: Instant,
+    /// Whether it had its turn before.
+    pub(super) again: bool,
 }
 
 /// All of them; what was given back is given out again, so that no memory is asked for while their number does not grow.
@@ -68,6 +70,7 @@ impl Nodes {
             bytes,
             mark: 0,
             passed: Instant::NEVER,
+            again: false,
         };
         match self.vacant {
             NONE => {

@@ -17,6 +17,7 @@ pub(crate) fn entry(tenant: u64, tokens: u32) -> Entry {
         tokens,
         bytes: 1,
         latest: Instant::NEVER,
+        again: false,
     }
 }
 

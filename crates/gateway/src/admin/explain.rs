@@ -58,6 +58,8 @@ fn costs(backend: &Backend, cost: &Cost, room: bool, now: Instant) -> Value {
     told.insert("found_slow".into(), json!(backend.outlier.is_slow()));
     told.insert("drained".into(), json!(backend.is_drained()));
     told.insert("below_its_line".into(), json!(room));
+    told.insert("prompts_at_a_time".into(), json!(backend.prompts_at_a_time()));
+    told.insert("seats".into(), json!(backend.seats()));
     told.into()
 }
 

@@ -1,5 +1,6 @@
 //! The life of a request, on a clock of our own: failures, limits, and that all is given back.
 
+mod again;
 mod continuation;
 mod queue;
 mod scripted;

@@ -208,11 +208,15 @@ async fn who_leaves_in_the_middle_of_an_answer_has_paid_for_what_was_written() {
 #[tokio::test(start_paused = true)]
 async fn who_would_wait_in_vain_is_refused_at_once_and_told_when_to_come_again() {
     on_a_core(async {
-        let house = narrow(Config { max_wait: Duration::from_secs(10), ..Config::default() }, 20);
-        let mut sent: Vec<JoinHandle<u64>> = (0..6).map(|_| send(&house, of(&house, 100))).collect();
-        // How fast the queue empties is known once somebody has left it.
+        let wait = Duration::from_secs(10);
+        let aging = Duration::from_secs(4);
+        let config = Config { max_wait: wait, max_burst_wait: wait, queue_aging: aging, ..Config::default() };
+        let house = narrow(config, 20);
+        let mut sent: Vec<JoinHandle<u64>> = (0..4).map(|_| send(&house, of(&house, 100))).collect();
+        // How fast the queue empties is believed once some have left it as soon as was predicted.
         house.clock.sleep_until(house.clock.now() + Duration::from_millis(2_500)).await;
-        sent.extend((0..3).map(|_| send(&house, of(&house, 50))));
+        sent.extend((0..6).map(|_| send(&house, of(&house, 50))));
+        house.clock.sleep_until(house.clock.now() + Duration::from_millis(4_100)).await;
         tokio::task::yield_now().await;
         let start = house.clock.now();
         let refused = house.pipeline.serve(of(&house, 4_000)).await.err().unwrap();
@@ -222,7 +226,7 @@ async fn who_would_wait_in_vain_is_refused_at_once_and_told_when_to_come_again()
         let mut hurried = of(&house, 50);
         hurried.envelope.deadline = Some(start + Duration::from_millis(1_500));
         let refused = house.pipeline.serve(hurried).await.err();
-        assert!(matches!(refused, Some(ServeError::Overloaded { .. })), "{refused:?}");
+        assert!(matches!(refused, Some(ServeError::NotInTime { .. })), "{refused:?}");
         let begun = begin(sent).await;
         assert!(begun.iter().all(|begun| *begun <= 10_000), "{begun:?}");
         assert_eq!(house.held(), (0, 0, 0, 0));
@@ -275,7 +279,8 @@ async fn requests_beyond_the_line_wait_in_order_and_go_as_soon_as_there_is_room(
 #[tokio::test(start_paused = true)]
 async fn who_waits_too_long_or_finds_too_many_waiting_is_refused_and_who_leaves_is_gone() {
     on_a_core(async {
-        let config = Config { max_queued: 1, max_wait: Duration::from_secs(2), ..Config::default() };
+        let wait = Duration::from_secs(2);
+        let config = Config { max_queued: 1, max_wait: wait, max_burst_wait: wait, ..Config::default() };
         let house = House::narrow(config, vec![vec![vec![Head(200, true), Token, Hang]]], 1);
         let _first = house.pipeline.serve(house.request(true)).await.unwrap();
         let start = house.clock.now();

@@ -23,6 +23,18 @@ pub const BACKEND_LINE: Metric = Metric::gauge_of(
     &["backend"],
     "The line of a backend: how large plimsoll_backend_context_tokens may get before requests wait. Only where its memory is known.",
 );
+/// Prompts that it reads at a time.
+pub const BACKEND_PROMPTS: Metric = Metric::gauge_of(
+    "plimsoll_backend_line",
+    &["backend"],
+    "The line of a backend in prompts: how many it is observed to read at a time. Requests wait beyond that.",
+);
+/// Requests that it runs at a time.
+pub const BACKEND_SEATS: Metric = Metric::gauge_of(
+    "plimsoll_backend_seats",
+    &["backend"],
+    "The most requests that a backend was observed to run while others waited there. Only where that was observed lately.",
+);
 /// What routing expects of a backend.
 pub const BACKEND_EXPECTED_TTFT: Metric = Metric::gauge_of(
     "plimsoll_backend_expected_ttft_seconds",

@@ -22,6 +22,19 @@ pub const QUEUE_LATE: Metric = Metric::histogram_of(
     TTFT_BUCKETS,
     "How much later a request left the queue than its tenant's requests of its priority would have in the order of arrival.",
 );
+/// What should be nothing.
+pub const HELD_WHILE_IDLE: Metric = Metric::counter_of(
+    "plimsoll_held_while_idle_seconds_total",
+    &["model"],
+    "Seconds for which a request waited in the queue though a backend that may serve it had nothing in flight. It should not rise.",
+);
+/// How far predictions are off.
+pub const PREDICTION_ERROR: Metric = Metric::gauge_of(
+    "plimsoll_prediction_error_ratio",
+    &["model", "of"],
+    "Measured over predicted time in the mean of the last ones, of answers (answer) and of waits in the queue (wait); 1 is exact. \
+     Beyond 3, or below a third, for a dozen in a row, what was observed stands in for the prediction.",
+);
 /// Requests that the queue turned away.
 pub const QUEUE_REFUSALS: Metric = Metric::counter_of(
     "plimsoll_queue_refusals_total",
