@@ -19,6 +19,7 @@ mod executor;
 mod faults;
 mod gaps;
 mod link;
+mod rank;
 mod reports;
 mod requests;
 mod runs;

@@ -3,18 +3,21 @@
 //! ```text
 //!   a file: azure, mooncake, plain ── read ──▶ ┐
 //!   a folder of client models: servegen ─────▶ ├── Trace ── shape: part, rate, copies ──▶ Trace
-//!   synthetic: sessions ── arrivals, lengths ▶ ┘
+//!   synthetic: sessions ── arrivals, lengths ▶ ┤
+//!   parts: synthetic ones beside each other ─▶ ┘
 //!                                          source: all of it, as a YAML file says
 //! ```
 //!
 //! Start reading at [`Trace`]; [`read()`] reads a file, and [`Source`] whatever a scenario asks for.
 
+mod answer;
 mod arrivals;
 mod azure;
 mod builder;
 mod lengths;
 mod lines;
 mod mooncake;
+mod parts;
 pub mod plain;
 mod problems;
 mod read;
@@ -23,8 +26,10 @@ pub mod shape;
 mod source;
 mod synthetic;
 
+pub use answer::Answer;
 pub use arrivals::{Arrivals, Region};
 pub use lengths::Law;
+pub use parts::Part;
 pub use problems::{Error, Problems};
 pub use read::{Options, read, read_from};
 pub use source::{Share, Source};
@@ -73,6 +78,22 @@ pub struct Arrival {
     pub tenant: u16,
     /// Where it comes from.
     pub region: u16,
+    /// What comes back.
+    pub answer: Answer,
+}
+
+impl Arrival {
+    /// Whether its answer is a stream.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.answer == Answer::Stream
+    }
+
+    /// Tokens that a backend writes for it: none for an embedding.
+    #[must_use]
+    pub fn written_tokens(&self) -> u32 {
+        if self.answer == Answer::Embedding { 0 } else { self.output_tokens }
+    }
 }
 
 impl Trace {

@@ -159,6 +159,7 @@ impl Trial {
             model: 0,
             tenant: (number % 2) as u16,
             region: 0,
+            answer: crate::trace::Answer::Stream,
         };
         Arc::new(Trace {
             models: vec!["m".into()],

@@ -122,6 +122,7 @@ mod tests {
             model: 0,
             tenant: 0,
             region: 0,
+            answer: crate::trace::Answer::Stream,
         };
         Arc::new(Trace { arrivals: (0..count).map(arrival).collect(), ..Trace::default() })
     }

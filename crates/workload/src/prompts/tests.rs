@@ -17,6 +17,7 @@ fn trace(lengths: &[(u32, &[u64])]) -> Trace {
             model: 0,
             tenant: 0,
             region: 0,
+            answer: crate::trace::Answer::Stream,
         });
         trace.blocks.extend_from_slice(blocks);
     }

@@ -36,7 +36,7 @@ pub struct Figures {
     /// Between two tokens of one stream; only known for the whole run.
     #[serde(default, skip_serializing_if = "Spread::is_empty")]
     pub itl: Spread,
-    /// Mean time per token after the first, of full answers with two tokens or more.
+    /// Mean time per token after the first, of full answers with two tokens or more that did not come as a whole.
     pub tpot: Spread,
     /// From due to the end, of full answers.
     pub e2e: Spread,
@@ -113,11 +113,11 @@ impl Record {
         Some(self.first_token?.saturating_sub(self.due))
     }
 
-    /// Mean time per token after the first; none of an answer that broke off or has one token.
+    /// Mean time per token after the first; none of an answer that broke off, has one token or came as a whole.
     #[must_use]
     pub fn tpot(&self) -> Option<Duration> {
         let after_first = self.output_tokens.checked_sub(1).filter(|tokens| *tokens > 0)?;
-        let first = self.first_token.filter(|_| self.outcome == Outcome::Ok)?;
+        let first = self.first_token.filter(|first| self.outcome == Outcome::Ok && *first < self.end)?;
         Some(self.end.saturating_sub(first) / after_first)
     }
 

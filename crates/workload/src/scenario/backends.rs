@@ -23,6 +23,8 @@ pub struct Group {
     pub shape: String,
     /// Over how many GPUs one backend's model is spread.
     pub tensor_parallel: u64,
+    /// Data-parallel ranks behind the address of one backend.
+    pub ranks: u64,
     /// The type of its weights.
     pub dtype: String,
     /// Step times in the place of the table's.
@@ -70,6 +72,7 @@ impl Default for Group {
             accelerator: "H200".into(),
             shape: "8B".into(),
             tensor_parallel: 1,
+            ranks: 1,
             dtype: "bf16".into(),
             step_time: StepTime::default(),
             speed: 1.0,
@@ -98,7 +101,7 @@ impl Group {
         given.or_else(table).unwrap_or_default().scaled(1.0 / self.speed)
     }
 
-    /// What one of its GPUs can do at a time.
+    /// What one rank can do at a time.
     #[must_use]
     pub fn limits(&self) -> Limits {
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
@@ -122,6 +125,18 @@ impl Group {
     #[must_use]
     pub fn place(&self) -> String {
         format!("{}/{}", self.cloud, self.region)
+    }
+
+    /// GPUs of one backend.
+    #[must_use]
+    pub fn gpus(&self) -> f64 {
+        (self.tensor_parallel * self.ranks) as f64
+    }
+
+    /// Blocks of memory of one backend, over all of its ranks.
+    #[must_use]
+    pub fn kv_blocks(&self) -> u32 {
+        self.limits().kv_blocks.saturating_mul(u32::try_from(self.ranks).unwrap_or(u32::MAX))
     }
 
     fn gpu(&self) -> Option<&'static plimsoll_engines::simulated::GpuModel> {
@@ -168,6 +183,12 @@ impl Section for Group {
         keys.text(Key::new("shape", "The shape of the model there."), &mut self.shape);
         let key = Key::new("tensor_parallel", "Over how many GPUs the model of one backend is spread.");
         keys.number(key, 1..=64, &mut self.tensor_parallel);
+        let key = Key::new(
+            "ranks",
+            "Data-parallel ranks behind the address of one backend: each has its own model and memory, and reads prompts by \
+             itself.",
+        );
+        keys.number(key, 1..=64, &mut self.ranks);
         keys.text(Key::new("dtype", "The type of the weights."), &mut self.dtype);
         keys.section(Key::new("step_time", "Step times in the place of the table's."), &mut self.step_time);
         keys.decimal(

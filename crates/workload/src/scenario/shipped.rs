@@ -19,6 +19,7 @@ macro_rules! shipped {
 pub const SHIPPED: &[Shipped] = shipped! {
     "embedded" "outage-at-peak" "region-outage" "three-regions" "slow-gpu" "crawling-gpu" "hung-gpu" "mixed-gpus" "many-gateways"
     "bursts" "full-memory" "two-tenants" "priorities" "shared-prefix" "llm-d-precise" "agents" "power-of-two"
+    "swing-plain" "swing-slow" "swing-cold" "swing-mixed" "swing-ranks"
     "azure-conversation" "queue-memory" "queue-overload" "azure-code" "mooncake-fig5"
 };
 

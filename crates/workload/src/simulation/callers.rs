@@ -106,8 +106,10 @@ impl Callers {
             }
             let Some(backend) = body.backend() else { continue };
             let seen = body.seen();
-            record.output_tokens = seen.token_events;
-            record.cached_tokens = seen.usage.map_or(0, |usage| usage.cached);
+            // The tokens of a whole answer are no events: only its usage counts them.
+            let usage = seen.usage.unwrap_or_default();
+            record.output_tokens = seen.token_events.max(usage.completion);
+            record.cached_tokens = usage.cached;
             record.backend = Some(front.backends[backend.slot] as u16);
         }
     }

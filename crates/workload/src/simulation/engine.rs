@@ -15,6 +15,9 @@ use super::station::{Prompt, Station};
 /// The bytes of an event, of which only the number counts.
 const EVENT: Bytes = Bytes::from_static(b"data: {}\n\n");
 const EVENT_STREAM: Text = Text::from_static("text/event-stream");
+/// A whole answer, or an embedding.
+const WHOLE: Bytes = Bytes::from_static(b"{}");
+const JSON: Text = Text::from_static("application/json");
 const TOO_LONG: Bytes =
     Bytes::from_static(br#"{"error":{"message":"prompt and answer are longer than the memory for them"}}"#);
 
@@ -74,7 +77,8 @@ impl StationAnswer {
         let arrival = self.requests.arrival(self.request);
         let prompt = Prompt {
             tokens: arrival.prompt_tokens,
-            output: arrival.output_tokens,
+            output: arrival.written_tokens(),
+            streams: arrival.streams(),
             blocks: self.requests.trace().blocks_of(arrival),
             block_tokens: self.requests.trace().block_tokens,
         };
@@ -96,14 +100,14 @@ impl Answer for StationAnswer {
                     ready!(sleep.as_mut().poll(cx));
                     self.way = self.arrive();
                 }
-                // The head comes with the first token: nobody measures it by itself.
+                // The head comes with the first token, or with all of a whole answer: nobody measures it by itself.
                 Way::At(seat) => {
                     if !seat.has_news() {
                         ready!(seat.poll(cx)).map(|_| ())?;
                     }
-                    let head =
-                        Head { status: 200, stream: true, content_type: EVENT_STREAM, ..Head::default() };
-                    return Poll::Ready(Ok(head));
+                    let stream = seat.streams;
+                    let content_type = if stream { EVENT_STREAM } else { JSON };
+                    return Poll::Ready(Ok(Head { status: 200, stream, content_type, ..Head::default() }));
                 }
                 Way::Back(sleep, body) => {
                     ready!(sleep.as_mut().poll(cx));
@@ -131,15 +135,18 @@ impl Answer for StationAnswer {
                     Ok(news) => news,
                     Err(failure) => return Poll::Ready(Some(Err(failure))),
                 };
-                let mut peeked = Peeked { token_events: news.tokens, ..Peeked::default() };
+                let streams = seat.streams;
+                let token_events = if streams { news.tokens } else { 0 };
+                let mut peeked = Peeked { token_events, ..Peeked::default() };
                 if let Some(cached) = news.last {
                     let arrival = self.requests.arrival(self.request);
-                    let (prompt, completion) = (arrival.prompt_tokens, arrival.output_tokens);
+                    let (prompt, completion) = (arrival.prompt_tokens, arrival.written_tokens());
                     peeked.usage = Some(Usage { prompt, cached, completion });
                     (peeked.finish, peeked.done) = (Some(Finish::Natural), true);
                     self.way = Way::Over(None);
                 }
-                Poll::Ready(Some(Ok(Chunk { bytes: EVENT, peeked })))
+                let bytes = if streams { EVENT } else { WHOLE };
+                Poll::Ready(Some(Ok(Chunk { bytes, peeked })))
             }
             Way::There(_) | Way::Back(..) => Poll::Ready(None),
         }

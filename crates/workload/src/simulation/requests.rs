@@ -7,7 +7,7 @@ use plimsoll_types::{BLOCK_TOKENS, Blocks, Envelope, Instant, Kind, Priority, Re
 
 use crate::random::mix;
 use crate::scenario;
-use crate::trace::{Arrival, Trace};
+use crate::trace::{Answer, Arrival, Trace};
 
 /// The trace of a run, with what gateways are told of each request.
 pub(super) struct Requests {
@@ -57,10 +57,10 @@ impl Requests {
         let envelope = Envelope {
             id: ID,
             protocol: plimsoll_types::Protocol::Http,
-            kind: Kind::Chat,
+            kind: if arrival.answer == Answer::Embedding { Kind::Embedding } else { Kind::Chat },
             model: self.models[usize::from(arrival.model)].clone(),
             model_at: 0..0,
-            stream: true,
+            stream: arrival.streams(),
             ask_usage: None,
             prompt_tokens: self.estimates[index],
             blocks: self.blocks(arrival),

@@ -10,6 +10,10 @@ use plimsoll_types::Instant;
 pub(super) struct Seat {
     /// From which gateway it came.
     pub(super) gateway: usize,
+    /// Which rank works on it.
+    pub(super) rank: usize,
+    /// Whether its answer is a stream; if not, all of it is told at its end.
+    pub(super) streams: bool,
     /// Its name on the GPU, as long as it is there.
     pub(super) id: Cell<Option<SequenceId>>,
     /// Tokens that the gateway was told of and has not taken.
@@ -37,10 +41,12 @@ pub(super) struct News {
 }
 
 impl Seat {
-    /// A request from this gateway, which is on no GPU yet.
-    pub(super) fn new(gateway: usize) -> Self {
+    /// A request from this gateway for this rank, on whose GPU it is not yet.
+    pub(super) fn new(gateway: usize, rank: usize, streams: bool) -> Self {
         Self {
             gateway,
+            rank,
+            streams,
             id: Cell::new(None),
             told: Cell::new(0),
             written: Cell::new(0),
@@ -54,9 +60,13 @@ impl Seat {
         }
     }
 
-    /// A token was written. Gives how many the gateway is to be told of now.
+    /// A token was written, or a prompt read for which nothing is written. Gives how many pieces the gateway is to be
+    /// told of now.
     pub(super) fn wrote(&self, now: Instant, last: bool, coalesce: Option<Duration>) -> u32 {
         self.written.set(self.written.get() + 1);
+        if !self.streams && !last {
+            return 0;
+        }
         if let Some(every) = coalesce {
             if self.written.get() > 1 && !last && now < self.next_report.get() {
                 return 0;

@@ -1,26 +1,25 @@
-//! A backend of the simulated world: one GPU, the requests that it works on, and the ways to its gateways.
+//! A backend of the simulated world: one GPU or several data-parallel ranks, and the ways to its gateways.
 //!
 //! ```text
-//!   enter ──▶ Steps: a step until its end ── who wrote? ──▶ link, one way to each gateway ──▶ seat ──▶ the request's task
+//!   enter ──▶ a rank's Steps: a step until its end ── who wrote? ──▶ link, one way to each gateway ──▶ seat ──▶ the request's task
 //! ```
 //!
-//! A task drives the GPU from step to step, and one each link: a step costs a few moves of the clock however many
+//! A task drives each rank's GPU from step to step, and one each link: a step costs a few moves of the clock however many
 //! tokens it writes.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use plimsoll_batching::step::{Limits, Next, Refusal, Sequence};
-use plimsoll_engines::simulated::{Steps, Tally};
+use plimsoll_engines::simulated::Tally;
 use plimsoll_routing::Report;
 use plimsoll_types::{Clock, Instant, StepTime};
 
 use super::clock::Face;
 use super::gaps::Gaps;
 use super::link::{Delivery, Link};
+use super::rank::Rank;
 use super::seat::Seat;
 
 /// What a station is made of.
@@ -28,8 +27,10 @@ use super::seat::Seat;
 pub(super) struct Build {
     /// How long its steps really take.
     pub(super) time: StepTime,
-    /// What its GPU can do at a time.
+    /// What the GPU of one rank can do at a time.
     pub(super) limits: Limits,
+    /// Ranks behind its address: each reads prompts by itself.
+    pub(super) ranks: usize,
     /// Whether prompts share what they begin with.
     pub(super) prefix_cache: bool,
     /// How long the way to each gateway is, one way.
@@ -43,21 +44,19 @@ pub(super) struct Build {
 
 /// One backend.
 pub(super) struct Station {
-    steps: RefCell<Steps>,
+    ranks: Vec<Rank>,
     time: StepTime,
     block_tokens: u32,
     prefix_cache: bool,
     coalesce: Option<Duration>,
     clock: Face,
     links: Vec<Link>,
-    seats: RefCell<Vec<Option<Rc<Seat>>>>,
     occupied: Cell<usize>,
     occupied_since: Cell<Instant>,
     occupied_for: Cell<Duration>,
     reachable: Cell<bool>,
     /// Tokens that answers had in the mean so far, which is all that an engine can expect of the next.
     mean_output: Cell<f64>,
-    idle: Cell<Option<Waker>>,
     hashes: RefCell<Vec<u64>>,
     batches: RefCell<Vec<Vec<Delivery>>>,
     gaps: Rc<Gaps>,
@@ -70,7 +69,10 @@ pub(super) struct Station {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Prompt<'a> {
     pub(super) tokens: u32,
+    /// Tokens of its answer; none if nothing is written for it.
     pub(super) output: u32,
+    /// Whether they are told as they are written.
+    pub(super) streams: bool,
     pub(super) blocks: &'a [u64],
     pub(super) block_tokens: u32,
 }
@@ -79,20 +81,18 @@ impl Station {
     /// A station that nobody has sent anything to, whose gaps between tokens go to `gaps`.
     pub(super) fn new(build: Build, clock: Face, gaps: Rc<Gaps>) -> Rc<Self> {
         Rc::new(Self {
-            steps: RefCell::new(Steps::new(build.time, build.limits)),
+            ranks: (0..build.ranks).map(|_| Rank::new(build.time, build.limits)).collect(),
             time: build.time,
             block_tokens: build.limits.block_tokens,
             prefix_cache: build.prefix_cache,
             coalesce: build.coalesce,
             clock,
             links: build.ways.iter().map(|way| Link::new(*way)).collect(),
-            seats: RefCell::default(),
             occupied: Cell::new(0),
             occupied_since: Cell::default(),
             occupied_for: Cell::default(),
             reachable: Cell::new(true),
             mean_output: Cell::new(0.0),
-            idle: Cell::default(),
             hashes: RefCell::default(),
             batches: RefCell::new(build.ways.iter().map(|_| Vec::new()).collect()),
             gaps,
@@ -101,9 +101,11 @@ impl Station {
         })
     }
 
-    /// Starts its GPU and its links.
+    /// Starts its GPUs and its links.
     pub(super) fn start(self: &Rc<Self>) {
-        tokio::task::spawn_local(Rc::clone(self).compute());
+        for rank in 0..self.ranks.len() {
+            tokio::task::spawn_local(Rc::clone(self).compute(rank));
+        }
         for gateway in 0..self.links.len() {
             if !self.links[gateway].way().is_zero() {
                 let station = Rc::clone(self);
@@ -119,14 +121,22 @@ impl Station {
 
     /// How loaded it is, as its metrics would say; nothing if it cannot be reached.
     pub(super) fn report(&self) -> Option<Report> {
-        let steps = self.steps.borrow();
-        let (scheduler, small) = (steps.scheduler(), |count: usize| u32::try_from(count).unwrap_or(u32::MAX));
-        let kv = scheduler.kv();
+        let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (mut waiting, mut running, mut unread, mut blocks, mut used) = (0, 0, 0, 0, 0);
+        for rank in &self.ranks {
+            let steps = rank.steps.borrow();
+            let (scheduler, kv) = (steps.scheduler(), steps.scheduler().kv());
+            waiting += scheduler.waiting();
+            running += scheduler.running();
+            unread += scheduler.unread();
+            blocks += kv.capacity();
+            used += kv.capacity() - kv.free();
+        }
         self.reachable.get().then(|| Report {
-            waiting: Some(small(scheduler.waiting())),
-            running: Some(small(scheduler.running())),
-            unread_tokens: Some(scheduler.unread()),
-            kv_used: Some((kv.capacity() - kv.free()) as f32 / kv.capacity() as f32),
+            waiting: Some(small(waiting)),
+            running: Some(small(running)),
+            unread_tokens: Some(unread),
+            kv_used: Some(used as f32 / blocks as f32),
         })
     }
 
@@ -152,7 +162,8 @@ impl Station {
     /// # Errors
     /// Where no step could ever compute it.
     pub(super) fn enter(&self, prompt: Prompt<'_>, gateway: usize) -> Result<Rc<Seat>, Refusal> {
-        let seat = Rc::new(Seat::new(gateway));
+        let least = (0..self.ranks.len()).min_by_key(|rank| self.ranks[*rank].load()).unwrap_or_default();
+        let seat = Rc::new(Seat::new(gateway, least, prompt.streams));
         self.requests.set(self.requests.get() + 1);
         let mut hashes = self.hashes.borrow_mut();
         hashes.clear();
@@ -168,26 +179,17 @@ impl Station {
             expected_output: (mean > 0).then_some(mean),
             priority: 0,
         };
-        let mut steps = self.steps.borrow_mut();
-        let id = steps.add(&sequence, self.clock.now())?;
-        seat.id.set(Some(id));
-        let mut seats = self.seats.borrow_mut();
-        if seats.len() <= id.slot() {
-            seats.resize(id.slot() + 1, None);
-        }
-        seats[id.slot()] = Some(Rc::clone(&seat));
-        drop((steps, seats));
+        self.ranks[least].enter(&sequence, &seat, self.clock.now())?;
         self.occupy();
-        self.look();
+        self.ranks[least].look();
         Ok(seat)
     }
 
     /// A request is wanted no longer.
     pub(super) fn leave(&self, seat: &Seat) {
-        let Some(id) = seat.id.take() else { return };
-        self.steps.borrow_mut().cancel(id);
-        self.seats.borrow_mut()[id.slot()] = None;
-        self.vacate();
+        if self.ranks[seat.rank].leave(seat) {
+            self.vacate();
+        }
     }
 
     /// It can be reached from now on, or no longer.
@@ -197,10 +199,7 @@ impl Station {
 
     /// It loses all that it was working on and all that it had cached.
     pub(super) fn restart(&self) {
-        let seats: Vec<Rc<Seat>> = self.seats.borrow_mut().drain(..).flatten().collect();
-        self.steps.borrow_mut().restart();
-        self.look();
-        for seat in seats {
+        for seat in self.ranks.iter().flat_map(Rank::restart) {
             seat.id.set(None);
             self.vacate();
             seat.fail();
@@ -209,23 +208,31 @@ impl Station {
 
     /// From its next step on, it takes so many times as long as it should.
     pub(super) fn slow_down(&self, factor: f64) {
-        self.steps.borrow_mut().set_time(self.time.scaled(factor));
+        for rank in &self.ranks {
+            rank.steps.borrow_mut().set_time(self.time.scaled(factor));
+        }
     }
 
-    /// What its GPU did, for how long somebody was there, and how many requests came.
+    /// What its GPUs did, for how long somebody was there, and how many requests came.
     pub(super) fn tally(&self) -> (Tally, Duration, u64) {
         let mut occupied = self.occupied_for.get();
         if self.occupied.get() > 0 {
             occupied += self.clock.now() - self.occupied_since.get();
         }
-        (self.steps.borrow().tally(), occupied, self.requests.get())
-    }
-
-    /// Wakes the task that drives the GPU.
-    fn look(&self) {
-        if let Some(waker) = self.idle.take() {
-            waker.wake();
-        }
+        let tally = self.ranks.iter().fold(Tally::default(), |sum, rank| {
+            let tally = rank.steps.borrow().tally();
+            Tally {
+                busy: sum.busy + tally.busy,
+                steps: sum.steps + tally.steps,
+                prefilled: sum.prefilled + tally.prefilled,
+                cached: sum.cached + tally.cached,
+                decoded: sum.decoded + tally.decoded,
+                written: sum.written + tally.written,
+                preempted: sum.preempted + tally.preempted,
+                peak_blocks: sum.peak_blocks + tally.peak_blocks,
+            }
+        });
+        (tally, occupied, self.requests.get())
     }
 
     fn occupy(&self) {
@@ -242,36 +249,17 @@ impl Station {
         }
     }
 
-    /// Drives the GPU from step to step.
-    async fn compute(self: Rc<Self>) {
+    /// Drives the GPU of a rank from step to step.
+    async fn compute(self: Rc<Self>, rank: usize) {
         loop {
-            let ends = poll_fn(|cx| match self.steps.borrow().ends() {
-                Some(ends) => Poll::Ready(ends),
-                None => {
-                    self.idle.set(Some(cx.waker().clone()));
-                    Poll::Pending
-                }
-            })
-            .await;
-            let mut sleep = self.clock.sleep_until(ends);
-            let ended = poll_fn(|cx| {
-                // A restart makes an end of the step under way, and says so.
-                if self.steps.borrow().ends() != Some(ends) {
-                    return Poll::Ready(false);
-                }
-                self.idle.set(Some(cx.waker().clone()));
-                sleep.as_mut().poll(cx).map(|()| true)
-            })
-            .await;
-            if ended {
-                self.finish_step(ends);
-            }
+            let ends = self.ranks[rank].step(&self.clock).await;
+            self.finish_step(&self.ranks[rank], ends);
         }
     }
 
-    fn finish_step(&self, ends: Instant) {
-        let mut steps = self.steps.borrow_mut();
-        let mut seats = self.seats.borrow_mut();
+    fn finish_step(&self, rank: &Rank, ends: Instant) {
+        let mut steps = rank.steps.borrow_mut();
+        let mut seats = rank.seats.borrow_mut();
         for admitted in steps.plan().admitted() {
             if let Some(seat) = &seats[admitted.id.slot()]
                 && seat.cached.get().is_none()
@@ -285,7 +273,7 @@ impl Station {
             let slot = wrote.id.slot();
             let Some(seat) = &seats[slot] else { return Next::End };
             let tokens = seat.wrote(ends, wrote.last, self.coalesce);
-            if self.coalesce.is_some() && wrote.output > 1 {
+            if self.coalesce.is_some() && seat.streams && wrote.output > 1 {
                 even.add(ends - seat.last_write.get(), ends + self.links[seat.gateway].way(), &self.gaps);
             }
             seat.last_write.set(ends);
@@ -294,7 +282,9 @@ impl Station {
                 batches[seat.gateway].push(delivery);
             }
             if wrote.last {
-                self.learn(wrote.output);
+                if wrote.output > 0 {
+                    self.learn(wrote.output);
+                }
                 seat.id.set(None);
                 seats[slot] = None;
                 ended += 1;

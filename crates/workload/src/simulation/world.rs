@@ -156,7 +156,7 @@ impl World<'_> {
             accelerator: group.accelerator.clone(),
             models: models.iter().map(ServedModel::plain).collect(),
             step_time: Some(group.time()),
-            kv_tokens: Some(group.limits().kv_blocks * group.limits().block_tokens),
+            kv_tokens: Some(group.kv_blocks().saturating_mul(group.limits().block_tokens)),
             round_trip: None,
             prices: self.prices(group, number),
             residency: Vec::new(),
@@ -182,6 +182,7 @@ impl World<'_> {
         Build {
             time: group.time().scaled(factor),
             limits: group.limits(),
+            ranks: group.ranks as usize,
             prefix_cache: group.prefix_cache,
             ways: ways.collect(),
             coalesce: self.coalesce,
@@ -245,7 +246,7 @@ impl World<'_> {
     }
 
     fn prices(&self, group: &Group, number: u64) -> Prices {
-        let hour = group.on_demand_dollars * group.tensor_parallel as f64;
+        let hour = group.on_demand_dollars * group.gpus();
         Prices { hour, committed: self.is_committed(group, number), ..Prices::default() }
     }
 
@@ -257,7 +258,7 @@ impl World<'_> {
         (spec, elapsed): (&BackendSpec, Duration),
     ) -> BackendFigures {
         let (tally, occupied, requests) = station.tally();
-        let hours = |time: Duration| time.as_secs_f64() / 3_600.0 * group.tensor_parallel as f64;
+        let hours = |time: Duration| time.as_secs_f64() / 3_600.0 * group.gpus();
         let committed = self.is_committed(group, number);
         let on_demand = hours(occupied) * group.on_demand_dollars;
         BackendFigures {
@@ -267,12 +268,14 @@ impl World<'_> {
             zone: group.zone.clone(),
             accelerator: group.accelerator.clone(),
             requests,
-            busy: tally.busy.as_secs_f64() / elapsed.as_secs_f64().max(f64::MIN_POSITIVE),
+            busy: tally.busy.as_secs_f64()
+                / group.ranks as f64
+                / elapsed.as_secs_f64().max(f64::MIN_POSITIVE),
             prefilled_tokens: tally.prefilled,
             cached_tokens: tally.cached,
             output_tokens: tally.written,
             preemptions: tally.preempted,
-            peak_kv: f64::from(tally.peak_blocks) / f64::from(group.limits().kv_blocks),
+            peak_kv: f64::from(tally.peak_blocks) / f64::from(group.kv_blocks()),
             committed_dollars: if committed { hours(elapsed) * group.committed_dollars } else { 0.0 },
             on_demand_dollars: if committed { 0.0 } else { on_demand },
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Arrival, Trace};
+use super::{Answer, Arrival, Trace};
 use crate::random::Draw;
 
 /// Tokens of the longest prompt and the longest answer that are believed: sixteen times the longest context on sale.
@@ -85,6 +85,7 @@ impl Builder {
             model: self.models.index(row.model)?,
             tenant: self.tenants.index(row.tenant)?,
             region: self.regions.index(row.region)?,
+            answer: Answer::default(),
         };
         self.trace.blocks.extend_from_slice(blocks);
         self.trace.arrivals.push(arrival);

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use plimsoll_types::{Key, Keys, Section};
 
-use super::{Error, Options, Problems, Synthetic, Trace, read, shape};
+use super::{Error, Options, Part, Problems, Synthetic, Trace, parts, read, shape};
 
 /// How long a synthetic workload lasts where nothing is said.
 const LENGTH: Duration = Duration::from_secs(600);
@@ -18,6 +18,8 @@ pub struct Source {
     pub file: String,
     /// The synthetic workload, when there is no file.
     pub synthetic: Synthetic,
+    /// Synthetic workloads beside and after each other, in the place of one.
+    pub parts: Vec<Part>,
     /// What it is called in reports; empty for the name of the file or of the workload.
     pub name: String,
     /// The model of requests that do not say which.
@@ -66,6 +68,7 @@ impl Default for Source {
         Self {
             file: String::new(),
             synthetic: Synthetic::default(),
+            parts: Vec::new(),
             name: String::new(),
             model: Options::default().model,
             jitter_s: 0.0,
@@ -95,6 +98,11 @@ impl Section for Source {
         let key = Key::new("file", "A trace of a known form, or a folder of client models.");
         keys.text(key, &mut self.file);
         self.synthetic.keys(keys);
+        let key = Key::new(
+            "parts",
+            "Synthetic workloads beside and after each other in the place of one, so that traffic changes its kind.",
+        );
+        keys.list(key, &mut self.parts);
         keys.text(Key::new("name", "What it is called in reports."), &mut self.name);
         keys.text(Key::new("model", "The model of requests that do not say which."), &mut self.model);
         let key = Key::new("jitter_s", "Seconds up to which each request of a file is moved later.");
@@ -121,6 +129,13 @@ impl Section for Source {
         keys.list(Key::new("regions", "Where the requests come from, by weight."), &mut self.regions);
         if !self.file.is_empty() && self.synthetic != Synthetic::default() {
             keys.wrong("file", "goes with no synthetic workload: leave one of them out".into());
+        }
+        let is_alone = self.file.is_empty() && self.synthetic == Synthetic::default();
+        if !self.parts.is_empty() && !is_alone {
+            keys.wrong("parts", "go with no file and no other synthetic workload".into());
+        }
+        if let Some(problem) = parts::problem(&self.parts) {
+            keys.wrong("parts", problem.into());
         }
     }
 }
@@ -179,10 +194,15 @@ impl Source {
         (self.for_s > 0.0).then(|| Duration::from_secs_f64(self.for_s))
     }
 
-    /// The synthetic workload: as long as is asked for, or until it has as many requests.
+    /// The parts, or else the synthetic workload: as long as is asked for, or until it has as many requests.
     fn made_up(&self, seed: u64) -> Result<Trace, Error> {
         let tenants = shares(&self.tenants);
         let from = Duration::from_secs_f64(self.from_s);
+        if !self.parts.is_empty() {
+            let trace = parts::generate(&self.parts, &self.model, &tenants, seed)?;
+            let trace = shape::slice(trace, from, self.length());
+            return shape::replicate(shape::scale(trace, self.rate), self.copies as u32, seed);
+        }
         // At the mean rate half as much again is nearly always enough; where it is not, twice as much is tried.
         let enough = 1.5 * self.requests as f64 / self.synthetic.arrivals.mean_rate() + 10.0;
         let guess = if self.requests > 0 { Duration::from_secs_f64(enough) } else { LENGTH };

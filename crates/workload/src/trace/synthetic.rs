@@ -23,7 +23,7 @@ use super::arrivals::Arrivals;
 use super::builder::MOST_BLOCKS;
 use super::lengths::Law;
 use super::servegen::MOST_REQUESTS;
-use super::{Arrival, Error, Trace};
+use super::{Answer, Arrival, Error, Trace};
 use session::Session;
 
 /// The names of the workloads.
@@ -34,6 +34,8 @@ pub const WORKLOADS: &[&str] = &["plain", "conversations", "shared_prefix", "age
 pub struct Synthetic {
     /// One of [`WORKLOADS`].
     pub workload: &'static str,
+    /// What comes back: one of [`Answer::NAMES`].
+    pub answer: &'static str,
     /// When requests arrive; a session's later turns follow its first by their pauses.
     pub arrivals: Arrivals,
     /// Tokens that each turn adds to the prompt.
@@ -68,6 +70,7 @@ impl Synthetic {
     pub fn of(workload: &'static str) -> Self {
         let plain = Self {
             workload,
+            answer: Answer::NAMES[0],
             arrivals: Arrivals::default(),
             prompt: Law::lognormal(1_000.0, 1.2, 16_384.0),
             output: Law::lognormal(200.0, 1.0, 2_048.0),
@@ -129,7 +132,7 @@ impl Synthetic {
         if self.arrivals.mean_rate() * until > MOST_REQUESTS as f64 {
             return Err(Error::TooLarge { what: "requests", most: MOST_REQUESTS });
         }
-        let mut trace = self.empty(model, tenants);
+        let (mut trace, answer) = (self.empty(model, tenants), Answer::named(self.answer));
         let (turns, length) = self.typical_session(seed);
         // Three typical lengths before the beginning nearly all that would still be under way has begun.
         let times = self.arrivals.times(-3.0 * length, 1.0 / turns, seed);
@@ -140,7 +143,11 @@ impl Synthetic {
             let requests = session.turns(self).filter_map(|turn| {
                 let at = begin + turn.after;
                 let arrival = turn.arrival(blocks, tenant, region);
-                (0.0..until).contains(&at).then(|| Arrival { at: Duration::from_secs_f64(at), ..arrival })
+                (0.0..until).contains(&at).then(|| Arrival {
+                    at: Duration::from_secs_f64(at),
+                    answer,
+                    ..arrival
+                })
             });
             let first = trace.arrivals.len();
             trace.arrivals.extend(requests);
@@ -196,6 +203,12 @@ impl Section for Synthetic {
         if workload != self.workload {
             *self = Self::of(workload);
         }
+        let key = Key::new(
+            "answer",
+            "What comes back in a simulation: a `stream`, a text as a `whole`, or an `embedding`, for which nothing is \
+             written; `plimsoll load` asks for what its flags say.",
+        );
+        keys.choice(key, Answer::NAMES, &mut self.answer);
         keys.section(Key::new("arrivals", "When they arrive."), &mut self.arrivals);
         keys.section(Key::new("prompt", "Tokens that each turn adds to the prompt."), &mut self.prompt);
         keys.section(Key::new("output", "Tokens of each answer."), &mut self.output);

@@ -14,7 +14,7 @@ use super::fit::Sample;
 use crate::load::ask::{Asking, Requests};
 use crate::load::keys::TenantKeys;
 use crate::load::target::said;
-use crate::trace::{Arrival, Trace};
+use crate::trace::{Answer, Arrival, Trace};
 
 /// Tokens that each stream decodes.
 const TOKENS: u32 = 96;
@@ -108,6 +108,7 @@ impl Probe {
             model: 0,
             tenant: 0,
             region: 0,
+            answer: Answer::Stream,
         };
         self.requests.request(self.asked, &arrival)
     }

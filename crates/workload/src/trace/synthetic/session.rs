@@ -2,7 +2,7 @@
 
 use super::Synthetic;
 use crate::random::{Draw, mix};
-use crate::trace::Arrival;
+use crate::trace::{Answer, Arrival};
 
 /// What decides all of a session.
 pub(super) struct Session {
@@ -34,6 +34,7 @@ impl Turn {
             model: 0,
             tenant,
             region,
+            answer: Answer::default(),
         }
     }
 }
