@@ -87,7 +87,7 @@ impl Ended {
 pub(crate) struct Limits {
     /// When a backend that gives no sign of life is given up.
     pub(crate) attempt: Instant,
-    /// How long after one it is at work.
+    /// How long after its last token, for any request, the backend counts as at work.
     pub(crate) lately: Duration,
     /// When one that is at work for others is given up too.
     pub(crate) longest: Instant,

@@ -153,8 +153,8 @@ pub(crate) fn live(job: Job, (begun, dispatched): (Begun, Sent)) -> Live {
     Live { begun, dispatched, held: job.held, gap, deadline, rest: None }
 }
 
-/// Makes attempts at others than the backends in the slots `lost`. One that finds no room waits for it, the first as well as
-/// those that follow a failure.
+/// Makes attempts at others than the backends in the slots `lost`. If all are at their line, an
+/// attempt waits in the queue, whether it is the first or follows a failure.
 pub(crate) async fn attempts(job: &mut Job, lost: &[usize]) -> Result<(Begun, Sent), ServeError> {
     let mut tried = SmallVec::<[usize; 4]>::from_slice(lost);
     let (mut sent, mut last, mut charge): (u64, Option<Ended>, Option<Charge>) = (0, None, None);

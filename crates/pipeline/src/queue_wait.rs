@@ -13,7 +13,7 @@ use crate::begin::{Job, callers_limit, pick, shape};
 use crate::room::{ANSWER_FACTOR, Charge, tenant};
 use crate::shared::Lane;
 
-/// How often the first one that waits looks for room that nobody told of.
+/// How often the first request in the queue looks for room of which it was not notified.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A backend and what the request's tenant was charged for leaving the queue, or why there is none.
@@ -23,7 +23,7 @@ pub(crate) type Picked = Result<(Dispatched, Option<Charge>), PickError>;
 ///
 /// # Errors
 ///
-/// What the caller is told where none is in time.
+/// The refusal that the caller gets if no backend has room in time.
 pub(crate) async fn wait(job: &mut Job, tried: &[usize]) -> Result<Picked, ServeError> {
     let (clock, since) = (Arc::clone(&job.core.clock), job.core.clock.now());
     let (entry, output) = entry(job, since, !tried.is_empty());
@@ -52,13 +52,13 @@ pub(crate) async fn wait(job: &mut Job, tried: &[usize]) -> Result<Picked, Serve
             }
             idle.looks(job, tried, now);
             place.finds_nothing();
-            // An ejection that ends and a report that fades call nobody, so the first one looks now and then.
+            // The end of an ejection and the fading of a report wake no request, so the first one looks every `LOOK`.
             if look.0 <= now || look.0 == until {
                 let next = (now + LOOK).min(until);
                 look = (next, clock.sleep_until(next));
             }
         } else if look.0 <= now && look.0 < until {
-            // It was the first one, and is not any more: whoever is looks now.
+            // It is no longer the first in the queue: the request that is looks now.
             look = (until, clock.sleep_until(until));
             place.passes_on();
         }
@@ -87,7 +87,7 @@ pub(crate) async fn wait(job: &mut Job, tried: &[usize]) -> Result<Picked, Serve
     }
 }
 
-/// Since when a request is held though a backend that may serve it has nothing to do: what should never be.
+/// Since when a request is held though a backend that may serve it has nothing in flight. This should not happen.
 #[derive(Default)]
 struct IdleSince(Option<Instant>);
 
@@ -131,7 +131,7 @@ pub(crate) fn latest_start(job: &Job, now: Instant) -> Instant {
     }
 }
 
-/// It is not worth the wait, or the caller's time does not suffice.
+/// The refusal of a request that cannot start within its wait limit or before its deadline.
 pub(crate) fn in_vain(job: &Job, retry_after: Duration) -> ServeError {
     job.lane.metrics.in_vain.increment(1);
     let retry_after = retry_after.max(Duration::from_secs(1));

@@ -64,7 +64,7 @@ impl Watch {
         }
     }
 
-    /// Moves the limits of backend and client by as long as nobody could have looked at what they sent.
+    /// Extends the limits of backend and client by the time for which this process could not read what they sent.
     fn shift(&self, by: Duration) {
         for limit in [&self.limit, &self.stall] {
             if limit.get() != Instant::NEVER {
@@ -157,7 +157,7 @@ impl Sweeper {
         self.went_on.get() > then
     }
 
-    /// Takes in that a look came so late: the process was suspended, or its core had no time.
+    /// Notes that a tick came `late`: the process was suspended, or its core had no time.
     fn was_late(&self, now: Instant, late: Duration) {
         if late > TICK {
             self.went_on.set(now);

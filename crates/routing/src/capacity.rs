@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!                requests are held, it reports that nothing waits, first tokens come in time
-//!   one prompt ────────────────────────────────────────────────────────────────────────────▶ twice as many
+//!   one prompt ────────────────────────────────────────────────────────────────────────────▶ more at a time
 //!       ▲                                                                                         │
 //!       └───────────── first tokens come later for what was ahead, or requests wait there ────────┘
 //! ```
 //!
-//! Most engines read one prompt after the other, so one is where every backend begins. An address before eight
-//! data-parallel ranks reads eight. Nothing says so but what is observed, in this order: the backend's own report, measured
+//! Most engines read one prompt after the other, so every backend begins at one. An address in front of eight
+//! data-parallel ranks reads eight. Only evidence shows that, in this order: the backend's own report, measured
 //! times, the prediction. Each rise is a trial: it is judged by requests that were sent after it, and a trial that fails
 //! makes the next one wait longer.
 
@@ -99,8 +99,8 @@ pub(crate) struct Evidence {
     /// First tokens in time since the last change.
     in_time: AtomicU32,
     prompts: Trial,
-    /// Nanoseconds when the number of prompts was last halved.
-    halved: AtomicU64,
+    /// Nanoseconds when the number of prompts was last lowered.
+    lowered: AtomicU64,
     seats: Trial,
     /// Nanoseconds when requests were last held though it serves; 0 before that.
     held: AtomicU64,
@@ -164,13 +164,13 @@ impl Evidence {
     pub(crate) fn answered(&self, now: Instant, sample: Sample, capacity: &Capacity) {
         let Some(late) = self.is_late(&sample) else { return };
         if late {
-            // Those that were sent together before it was halved are late together.
-            if sample.sent < Instant::from_nanos(self.halved.load(Relaxed)) {
+            // Those that were sent together before it was lowered are late together.
+            if sample.sent < Instant::from_nanos(self.lowered.load(Relaxed)) {
                 return;
             }
             self.in_time.store(0, Relaxed);
             if capacity.prompts() > 1.0 {
-                self.halve(now, capacity);
+                self.lower(now, capacity, 0.75);
             }
             return;
         }
@@ -187,7 +187,7 @@ impl Evidence {
         }
     }
 
-    /// A whole answer came, of which nobody saw when its prompt had been read. It can only say that it was in time.
+    /// A whole answer came. When its prompt was read is not observed, so it can only show that it was in time.
     pub(crate) fn answered_whole(&self, now: Instant, sample: Sample, capacity: &Capacity) {
         if self.is_late(&sample) == Some(false) {
             self.answered(now, sample, capacity);
@@ -203,7 +203,7 @@ impl Evidence {
             // With little ahead it is the time alone, and with much ahead it is no less than that.
             let weight = match factor < alone {
                 _ if alone == 0.0 => 1.0,
-                true => 0.5,
+                true => 0.1,
                 false => 0.2,
             };
             let known = alone + (factor - alone) * weight;
@@ -217,10 +217,15 @@ impl Evidence {
         Some(sample.elapsed - alone > (0.5 * of_those_ahead).max(NOISE))
     }
 
-    fn halve(&self, now: Instant, capacity: &Capacity) {
-        capacity.set_prompts(capacity.prompts() * 0.5);
-        self.halved.store(now.as_nanos(), Relaxed);
-        self.prompts.failed(now);
+    fn lower(&self, now: Instant, capacity: &Capacity, share: f32) {
+        let prompts = capacity.prompts();
+        capacity.set_prompts(if prompts > 2.0 { prompts * share } else { 1.0 });
+        self.lowered.store(now.as_nanos(), Relaxed);
+        // That more than one are read at a time was wrong only where not even two are.
+        match prompts > 2.0 {
+            true => self.prompts.raised(now),
+            false => self.prompts.failed(now),
+        }
     }
 
     /// Requests are held, and all that stands against this backend is what it is still to read. True if it may be given
@@ -232,7 +237,7 @@ impl Evidence {
         let reported = Instant::from_nanos(self.reported.load(Relaxed));
         let tells = self.reported.load(Relaxed) != 0 && now - reported < TELLS;
         // Its own report goes before everything else, and one from before the last change does not tell of it.
-        if tells && (self.waited.load(Relaxed) > 0 || reported < self.prompts.changed()) {
+        if tells && (self.is_full(capacity) || reported < self.prompts.changed()) {
             return false;
         }
         if !tells && !self.prompts.is_planned() {
@@ -244,6 +249,11 @@ impl Evidence {
         capacity.set_prompts(if tells { capacity.prompts() * 2.0 } else { capacity.prompts() + 1.0 });
         self.prompts.raised(now);
         true
+    }
+
+    /// Whether as many wait there as are read at a time, by its last report: fewer only wait for the end of a step.
+    fn is_full(&self, capacity: &Capacity) -> bool {
+        self.waited.load(Relaxed) as f32 >= capacity.prompts()
     }
 
     /// Requests are held though this backend serves.
@@ -263,8 +273,8 @@ impl Evidence {
         self.reported.store(now.as_nanos().max(1), Relaxed);
         if waiting > 0 {
             self.last_waited.store(now.as_nanos(), Relaxed);
-            if capacity.prompts() > 1.0 && now > self.prompts.changed() {
-                self.halve(now, capacity);
+            if self.is_full(capacity) && capacity.prompts() > 1.0 && now > self.prompts.changed() {
+                self.lower(now, capacity, 0.5);
             }
         }
         let Some(running) = report.running.filter(|running| *running > 0) else { return };

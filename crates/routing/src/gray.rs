@@ -10,8 +10,8 @@
 //! What is compared is how long first tokens and further tokens took beside what was predicted of each backend, so that long
 //! prompts and full queues make no backend slow: what came since the last look, with the same of the peers. Those are the
 //! members of a pool with the same accelerator, three at least: what was predicted of others may be wrong in another way. What
-//! is only somewhat slow is no matter of this: its cost sends it less. And nothing is slow by what no caller notices: twelve
-//! milliseconds beside one are twelve times as long, and nobody waits for eleven.
+//! is only somewhat slow is no matter of this: its cost sends it less. A difference that no caller notices makes no
+//! backend slow: twelve milliseconds are twelve times as long as one, and cost the caller eleven.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -241,8 +241,8 @@ fn usable(member: &Backend, tried: &[usize], line: &Line<'_>) -> bool {
     !tried.contains(&member.slot) && line.has_room(member)
 }
 
-/// Nobody has room, so that the request is held: backends of which only the prediction says so are given more, as far as
-/// evidence allows. True if one of them is: a trial has its time, so that this does not go on without end.
+/// Every backend is at its line, so the request is held. A backend that is full by prediction only is given more, as
+/// far as evidence allows. True if one is: there is a pause between trials, so the caller does not loop forever.
 fn find_room(pool: &Pool, tried: &[usize], (request, line): (&RequestShape<'_>, &Line<'_>)) -> bool {
     let now = request.now;
     let serves = |(index, member): &(usize, &Arc<Backend>)| {

@@ -1,4 +1,4 @@
-//! All series: made with their first handle, looked at by whoever scrapes, and given up once they are over.
+//! All series: made with their first handle, read by each scrape, and removed once they are over.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

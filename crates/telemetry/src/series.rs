@@ -22,7 +22,7 @@ use metrics_util::storage::{AtomicBucket, Histogram};
 use crate::catalog::{self, Metric, Type};
 use crate::serving::Names;
 
-/// How long the last value of a counter is shown that no scrape asks for: Prometheus' default interval.
+/// How long the last value of a counter is shown if no scrape reads it: Prometheus' default interval.
 pub(crate) const LEAVE: Duration = Duration::from_secs(60);
 /// Scrapes that see the last value: `rate` and `increase` need two samples.
 const SCRAPES: u32 = 2;

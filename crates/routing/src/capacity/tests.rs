@@ -55,7 +55,7 @@ fn a_report_that_requests_wait_there_goes_before_measured_times() {
     let (evidence, capacity) = (Evidence::default(), Capacity::default());
     learn(8.0, (&evidence, &capacity), 0..60);
     let before = capacity.prompts();
-    (1..10).for_each(|second| evidence.reported(at(8_000 + second * 1_000), &report(3, 4), 7, &capacity));
+    (1..10).for_each(|second| evidence.reported(at(8_000 + second * 1_000), &report(20, 4), 24, &capacity));
     assert!(before > 2.0 && capacity.prompts() == 1.0);
     evidence.holds(at(20_000));
     assert!(!evidence.try_more_prompts(at(18_000), &capacity), "it says that it is full");
