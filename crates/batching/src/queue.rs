@@ -212,7 +212,11 @@ impl Queue {
         self.activate(at, entry.weight);
         let flow = &mut self.flows[at as usize];
         match entry.again {
-            true => flow.enter_again(number, &mut self.nodes),
+            // It goes before its tenant's other requests, wherever those may be served.
+            true => {
+                flow.own = 0;
+                flow.enter_again(number, &mut self.nodes);
+            }
             false => flow.enter(number, entry.latest, &mut self.nodes),
         }
         let band = &mut self.bands[flow.of.band];

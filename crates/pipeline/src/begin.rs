@@ -158,7 +158,13 @@ pub(crate) fn live(job: Job, (begun, dispatched): (Begun, Sent)) -> Live {
 pub(crate) async fn attempts(job: &mut Job, lost: &[usize]) -> Result<(Begun, Sent), ServeError> {
     let mut tried = SmallVec::<[usize; 4]>::from_slice(lost);
     let (mut sent, mut last, mut charge): (u64, Option<Ended>, Option<Charge>) = (0, None, None);
-    if queue_wait::latest_start(job, job.core.clock.now()) <= job.core.clock.now() {
+    if job.goes_on {
+        // Those that would begin a new answer are none to wait for.
+        let kind = job.request.envelope.kind;
+        let others = job.lane.pool.members.iter().filter(|member| !writes_on(member, kind));
+        tried.extend(others.map(|member| member.slot).filter(|slot| !lost.contains(slot)));
+    }
+    if queue_wait::cannot_be_in_time(job, job.core.clock.now()) {
         // No backend is to work for nothing.
         let retry_after = job.lane.room.drains_in(job.core.clock.now()).unwrap_or_default();
         return Err(queue_wait::in_vain(job, retry_after));
@@ -179,9 +185,6 @@ pub(crate) async fn attempts(job: &mut Job, lost: &[usize]) -> Result<(Begun, Se
             Err(error) => return Err(last.map_or(error, Ended::error)),
         };
         tried.push(dispatched.backend.slot);
-        if job.goes_on && !writes_on(&dispatched.backend, job.request.envelope.kind) {
-            continue;
-        }
         if let Some(ended) = &last
             && !is_paid_for(job, ended)
         {
@@ -204,6 +207,8 @@ pub(crate) async fn attempts(job: &mut Job, lost: &[usize]) -> Result<(Begun, Se
 /// Lets a backend go before another is asked, and judges it. Gives what its tenant was charged.
 fn give_up(job: &Job, mut dispatched: Sent, ended: &Ended, now: Instant) -> Option<Charge> {
     job.held.watch.answer.borrow_mut().take();
+    // No backend has it until the next attempt.
+    job.held.watch.limit.set(Instant::NEVER);
     if let Some(verdict) = ended.verdict() {
         dispatched.judge(verdict, now, &job.held.snapshot.fleet.config);
     }
@@ -324,7 +329,8 @@ fn limits(job: &Job, expected: f32, now: Instant) -> Limits {
         (false, Kind::Chat | Kind::Completion | Kind::Response | Kind::Message, None) => config.answer_limit,
         (false, ..) => config.ttft_limit,
     };
-    let longest = now + config.answer_limit.max(attempt);
+    // Minutes, as SDKs wait: an address may lose one request and answer others.
+    let longest = now + (config.ttft_limit * 4).min(config.answer_limit).max(attempt);
     Limits { attempt: now + attempt, lately: config.ttft_floor, longest, caller: callers_limit(envelope) }
 }
 

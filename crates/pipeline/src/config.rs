@@ -14,7 +14,7 @@ pub struct Config {
     pub max_queued_bytes: u64,
     /// How long one may wait where requests wait without a break.
     pub max_wait: Duration,
-    /// How long one may wait that came in a burst; zero means [`BURST`] times `max_wait`.
+    /// How long one may wait that came in a burst; zero means twelve times `max_wait`.
     pub max_burst_wait: Duration,
     /// In what order they leave.
     pub queue_order: &'static str,

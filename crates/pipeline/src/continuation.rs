@@ -85,6 +85,7 @@ pub(crate) fn go_on(mut live: Box<Live>, why: &ServeError, now: Instant) -> Resu
     request.envelope.received = now;
     let Live { dispatched, mut held, .. } = *live;
     held.watch.answer.borrow_mut().take();
+    held.watch.limit.set(Instant::NEVER);
     held.meter.goes_on();
     rest.lost.push(dispatched.backend.slot);
     // It gives back what it has taken there.

@@ -13,6 +13,9 @@ use crate::begin::{Job, callers_limit, pick, shape};
 use crate::room::{ANSWER_FACTOR, Charge, tenant};
 use crate::shared::Lane;
 
+/// How many times the time of nine of ten answers is left to one that waits: what begins with no time to spare is work for
+/// nothing.
+const SPARE: f32 = 1.2;
 /// How often the first request in the queue looks for room of which it was not notified.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -30,7 +33,8 @@ pub(crate) async fn wait(job: &mut Job, tried: &[usize]) -> Result<Picked, Serve
     if entry.latest <= since {
         return Err(in_vain(job, Duration::ZERO));
     }
-    let entered = job.lane.room.enter((entry, job.allowed, output), &job.held.snapshot.config, since);
+    let entered =
+        job.lane.room.enter((entry, (job.allowed, tried), output), &job.held.snapshot.config, since);
     let place = entered.map_err(|retry_after| in_vain(job, retry_after))?;
     let until = place.until;
     let waiting = Waiting::new(&job.lane, entry.priority);
@@ -127,8 +131,15 @@ fn entry(job: &Job, now: Instant, again: bool) -> (Entry, u32) {
 pub(crate) fn latest_start(job: &Job, now: Instant) -> Instant {
     match callers_limit(&job.request.envelope) {
         Instant::NEVER => Instant::NEVER,
-        limit => limit - job.lane.pool.expected_answer(&shape(job, now)).unwrap_or_default(),
+        limit => limit - job.lane.pool.expected_answer(&shape(job, now)).unwrap_or_default().mul_f32(SPARE),
     }
+}
+
+/// Whether a request that is sent now is too late: by what nine of ten answers took, with nothing to spare.
+pub(crate) fn cannot_be_in_time(job: &Job, now: Instant) -> bool {
+    let limit = callers_limit(&job.request.envelope);
+    limit != Instant::NEVER
+        && job.lane.pool.expected_answer(&shape(job, now)).is_some_and(|expected| now + expected >= limit)
 }
 
 /// The refusal of a request that cannot start within its wait limit or before its deadline.

@@ -27,6 +27,9 @@ use crate::Config;
 /// What a token of an answer costs beside one of a prompt: it is read once and written in a step of its own.
 pub(crate) const ANSWER_FACTOR: u32 = 2;
 
+/// How long after a request left the queue observed waits stand in for predictions.
+const OBSERVED: Duration = Duration::from_secs(5);
+
 /// The room of one pool, shared by all cores.
 #[derive(Default)]
 pub(crate) struct Room {
@@ -39,12 +42,15 @@ struct Inside {
     queue: Queue,
     /// By the number of the ticket.
     waiters: Vec<Waiter>,
-    /// Where those who wait may be served, by the numbers of their reaches.
-    allowed: Vec<Allowed>,
+    /// Where those who wait may be served, and the slots of the backends that they have tried, by the numbers of their reaches:
+    /// one that waits for fewer backends must not keep others from the rest.
+    allowed: Vec<(Allowed, Vec<usize>)>,
     /// Reaches whose first one has looked and found nothing.
     shut: Reaches,
     /// How predictions of waits have done.
     trust: Trust,
+    /// When a request last left for a backend.
+    left: Instant,
     /// Whether it is news that they are off.
     doubted: bool,
 }
@@ -94,13 +100,13 @@ impl Room {
     /// If it would wait in vain: when to come again.
     pub(crate) fn enter(
         self: &Arc<Self>,
-        (entry, allowed, expected): (Entry, Allowed, u32),
+        (entry, may_use, expected): (Entry, (Allowed, &[usize]), u32),
         config: &Config,
         now: Instant,
     ) -> Result<Place, Duration> {
         let mut inside = self.inside();
-        let entry = &Entry { reach: inside.reach(allowed), ..entry };
-        let Inside { queue, waiters, trust, .. } = &mut *inside;
+        let entry = &Entry { reach: inside.reach(may_use), ..entry };
+        let Inside { queue, waiters, trust, left, .. } = &mut *inside;
         queue.set_limits(config.queue());
         // A burst is served however long that takes; where more comes than leaves, all would wait ever longer.
         let longest =
@@ -109,7 +115,10 @@ impl Room {
         // The first one of its reach may find room at once, and one that comes back had its turn.
         let first = queue.waiting() & 1 << entry.reach == 0 || entry.again;
         let predicted = queue.expected_wait(entry, now).filter(|_| !first);
-        let observed = trust.observed().and_then(|seconds| Duration::try_from_secs_f32(seconds).ok());
+        // What refuses requests must not keep away what would correct it.
+        let recent = now - *left < OBSERVED;
+        let observed =
+            trust.observed().filter(|_| recent).and_then(|seconds| Duration::try_from_secs_f32(seconds).ok());
         let wait = predicted.filter(|_| trust.is_believed()).or(observed.filter(|_| !first));
         if let Some(wait) = wait.filter(|wait| now + *wait > until) {
             return Err(wait);
@@ -158,15 +167,15 @@ impl Room {
 impl Inside {
     /// The number of those who may be served at these places. Should there be too many sets of places, some share one:
     /// they wait for each other.
-    fn reach(&mut self, allowed: Allowed) -> u8 {
+    fn reach(&mut self, (allowed, tried): (Allowed, &[usize])) -> u8 {
         if self.queue.is_empty() {
             self.allowed.clear();
             self.shut = 0;
         }
-        let known = self.allowed.iter().position(|known| *known == allowed);
+        let known = self.allowed.iter().position(|known| known.0 == allowed && known.1 == tried);
         let reach = known.unwrap_or(self.allowed.len()).min(REACHES - 1);
         if known.is_none() && self.allowed.len() < REACHES - 1 {
-            self.allowed.push(allowed);
+            self.allowed.push((allowed, tried.to_vec()));
         }
         reach as u8
     }
@@ -229,9 +238,14 @@ impl Place {
     pub(crate) fn goes(self, now: Instant) -> (Duration, Charge) {
         let mut inside = self.room.inside();
         let late = inside.queue.serve(self.ticket, now);
-        if let Some(predicted) = self.predicted {
-            let doubted = inside.trust.compare(predicted.as_secs_f32(), (now - self.since).as_secs_f32());
-            inside.doubted |= doubted;
+        inside.left = now;
+        let waited = (now - self.since).as_secs_f32();
+        match self.predicted {
+            Some(predicted) => {
+                let doubted = inside.trust.compare(predicted.as_secs_f32(), waited);
+                inside.doubted |= doubted;
+            }
+            None => inside.trust.observe(waited),
         }
         drop(inside);
         let room = Arc::clone(&self.room);
@@ -305,7 +319,8 @@ mod tests {
         let priority = Priority::Normal;
         let latest = Instant::NEVER;
         let entry = Entry { tenant, weight: 1, priority, reach: 0, tokens, bytes: 1, latest, again: false };
-        let entered = room.enter((entry, Allowed::EVERYWHERE, expected), &Config::default(), Instant::ORIGIN);
+        let entered =
+            room.enter((entry, (Allowed::EVERYWHERE, &[]), expected), &Config::default(), Instant::ORIGIN);
         entered.expect("there is room")
     }
 

@@ -19,6 +19,11 @@ use crate::Shared;
 /// How often limits are looked at.
 const TICK: Duration = Duration::from_millis(50);
 
+/// A tick that is so late makes what was measured meanwhile worthless.
+const STALLED: Duration = Duration::from_millis(250);
+/// A tick that is so late is a pause of the process: on a core that is merely busy, limits must still pass.
+const STILL: Duration = Duration::from_secs(1);
+
 /// The limits of one request, and who is to be woken.
 pub(crate) struct Watch {
     /// When the time of the backend is over.
@@ -159,8 +164,10 @@ impl Sweeper {
 
     /// Notes that a tick came `late`: the process was suspended, or its core had no time.
     fn was_late(&self, now: Instant, late: Duration) {
-        if late > TICK {
+        if late > STALLED {
             self.went_on.set(now);
+        }
+        if late > STILL {
             self.watches.borrow().iter().for_each(|(_, watch)| watch.shift(late));
         }
     }

@@ -3,12 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use plimsoll_types::Trust;
+use plimsoll_types::{Instant, Trust};
 
 /// How far one observation moves the quantile of answers to their predictions.
 const STEP: f32 = 0.05;
-/// What is added to what nine of ten answers keep to: what begins with no time to spare is work for nothing.
-const SPARE: f32 = 1.2;
+/// How long the last answer tells of the next.
+const LASTS: Duration = Duration::from_secs(10);
 /// Answers before anything is said.
 const FEW: u32 = 8;
 
@@ -18,6 +18,8 @@ pub(crate) struct Answers(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
+    /// When the last answer came.
+    at: Instant,
     /// How many times as long as predicted nine of ten take.
     times: f32,
     count: u32,
@@ -27,9 +29,10 @@ struct Seen {
 impl Answers {
     /// An answer took `took` seconds that was predicted to take `predicted` on an idle backend. True if that makes it news
     /// that predictions are off.
-    pub(crate) fn answered(&self, predicted: f32, took: f32) -> bool {
+    pub(crate) fn answered(&self, now: Instant, predicted: f32, took: f32) -> bool {
         // Another core is at it, and has an answer that says as much.
         let Ok(mut seen) = self.0.try_lock() else { return false };
+        seen.at = now;
         let times = (took / predicted.max(1e-4)).clamp(1e-3, 1e3);
         if seen.count == 0 {
             seen.times = times;
@@ -42,15 +45,19 @@ impl Answers {
     }
 
     /// How long an answer takes that is predicted to take `predicted` seconds on an idle backend, by what nine of ten took;
-    /// `None` as long as that was not confirmed.
-    pub(crate) fn expected(&self, predicted: f32) -> Option<Duration> {
+    /// `None` as long as that was not confirmed, and once no answer has come for a while: what refuses requests must not keep
+    /// away what would correct it.
+    pub(crate) fn expected(&self, now: Instant, predicted: f32) -> Option<Duration> {
         let seen = self.seen();
+        if now - seen.at > LASTS {
+            return None;
+        }
         let seconds = match seen.trust.observed() {
             Some(observed) => observed,
             None if seen.count >= FEW && seen.trust.is_believed() => seen.times * predicted,
             None => return None,
         };
-        Duration::try_from_secs_f32(seconds * SPARE).ok()
+        Duration::try_from_secs_f32(seconds).ok()
     }
 
     /// How many times as long as predicted answers take.
@@ -69,14 +76,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nine_of_ten_answers_keep_to_is_expected_once_it_was_seen() {
-        let answers = Answers::default();
-        assert_eq!(answers.expected(0.1), None);
+    fn what_nine_of_ten_answers_keep_to_is_expected_once_it_was_seen_and_as_long_as_answers_come() {
+        let (answers, now) = (Answers::default(), Instant::ORIGIN + Duration::from_secs(100));
+        assert_eq!(answers.expected(now, 0.1), None);
         for number in 0..500 {
-            answers.answered(0.1, if number % 20 == 0 { 0.4 } else { 0.2 });
+            answers.answered(now, 0.1, if number % 20 == 0 { 0.4 } else { 0.2 });
         }
-        let expected = answers.expected(0.1).unwrap().as_secs_f32();
-        assert!((0.22..0.45).contains(&expected), "{expected}");
-        assert!((0.44..0.9).contains(&answers.expected(0.2).unwrap().as_secs_f32()));
+        let expected = answers.expected(now, 0.1).unwrap().as_secs_f32();
+        assert!((0.18..0.4).contains(&expected), "{expected}");
+        assert!((0.36..0.8).contains(&answers.expected(now, 0.2).unwrap().as_secs_f32()));
+        assert_eq!(answers.expected(now + Duration::from_secs(11), 0.1), None, "it would refuse for ever");
     }
 }

@@ -30,6 +30,8 @@ const CONFIRMED: u32 = 2;
 const HELD: Duration = Duration::from_millis(500);
 /// A report tells of now for this long: twice the longest pause between polls of an engine that is polled seldom.
 const TELLS: Duration = Duration::from_secs(10);
+/// Reports of an engine that works differ from one another within this time.
+const MOVES: Duration = Duration::from_secs(30);
 /// What was learned begins to fade after this long without need.
 const NEEDED: Duration = Duration::from_secs(60);
 /// Seconds below which a delay is noise of the network and the scheduler.
@@ -109,6 +111,8 @@ pub(crate) struct Evidence {
     /// Requests that waited there, and that ran, by that report.
     waited: AtomicU32,
     ran: AtomicU32,
+    /// Nanoseconds when a report last differed from the one before it.
+    moved: AtomicU64,
     /// Nanoseconds of the last report that said that some waited.
     last_waited: AtomicU64,
 }
@@ -269,7 +273,11 @@ impl Evidence {
     /// It reports how loaded it is, while `in_flight` requests of this gateway are there.
     pub(crate) fn reported(&self, now: Instant, report: &Report, in_flight: u32, capacity: &Capacity) {
         let Some(waiting) = report.waiting else { return };
-        let again = self.waited.swap(waiting, Relaxed) > 0;
+        let waited = self.waited.swap(waiting, Relaxed);
+        let again = waited > 0;
+        if waited != waiting || report.running.is_some_and(|running| running != self.ran.load(Relaxed)) {
+            self.moved.store(now.as_nanos(), Relaxed);
+        }
         self.reported.store(now.as_nanos().max(1), Relaxed);
         if waiting > 0 {
             self.last_waited.store(now.as_nanos(), Relaxed);
@@ -287,7 +295,7 @@ impl Evidence {
                 capacity.seats.store(running.max(seats - seats / 2), Relaxed);
                 self.seats.failed(now);
             }
-            Some(seats) if waiting == 0 && in_flight >= seats && self.is_held(now) => {
+            Some(seats) if waiting == 0 && in_flight.max(running) >= seats && self.is_held(now) => {
                 let more = if self.seats.has_failed() { seats / 4 + 1 } else { seats };
                 capacity.seats.store(seats.saturating_add(more).min(u32::MAX - 1), Relaxed);
             }
@@ -303,14 +311,17 @@ impl Evidence {
         }
         if capacity.seats().is_some() && long_ago(self.last_waited.load(Relaxed)) {
             capacity.seats.store(u32::MAX, Relaxed);
+            self.seats.succeeded();
         }
     }
 
-    /// Whether the backend works on what it has got, by its own report: some run and others wait.
+    /// Whether the backend works on what it has got, by its own report: some run and others wait, and that changes. One that
+    /// hangs may go on to report what it reported last.
     pub(crate) fn is_busy(&self, now: Instant) -> bool {
         let reported = self.reported.load(Relaxed);
         let fresh = reported != 0 && now - Instant::from_nanos(reported) < TELLS;
-        fresh && self.waited.load(Relaxed) > 0 && self.ran.load(Relaxed) > 0
+        let moves = now - Instant::from_nanos(self.moved.load(Relaxed)) < MOVES;
+        fresh && moves && self.waited.load(Relaxed) > 0 && self.ran.load(Relaxed) > 0
     }
 
     /// Requests that waited there by its last report, and that ran, and when that was; `None` before the first.

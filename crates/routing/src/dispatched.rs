@@ -180,7 +180,7 @@ impl Dispatched {
     fn learn(&self, now: Instant) {
         let (backend, pool, reading) = (&*self.backend, &*self.pool, &self.reading);
         let took = (now - self.at).as_secs_f32();
-        pool.answered(self.answer, self.predicted_answer, took);
+        pool.answered(now, self.answer, (self.predicted_answer, took));
         let elapsed = took - backend.round_trip();
         let latency = backend.latency(self.answer);
         // What was learned from short prompts is no more than half of what this one took.

@@ -167,7 +167,7 @@ impl Pool {
     /// or all of it. `None` as long as that was not confirmed by answers of this pool.
     #[must_use]
     pub fn expected_answer(&self, request: &RequestShape<'_>) -> Option<Duration> {
-        self.answers[request.answer as usize].expected(self.predicted_answer(request))
+        self.answers[request.answer as usize].expected(request.now, self.predicted_answer(request))
     }
 
     /// Seconds that it would take on one of the backends, were that idle and its prompt not cached.
@@ -181,8 +181,8 @@ impl Pool {
     }
 
     /// An answer took so many seconds until what a deadline is about.
-    pub(crate) fn answered(&self, answer: Answer, predicted: f32, took: f32) {
-        if self.answers[answer as usize].answered(predicted, took) {
+    pub(crate) fn answered(&self, now: Instant, answer: Answer, (predicted, took): (f32, f32)) {
+        if self.answers[answer as usize].answered(now, predicted, took) {
             self.doubted.store(true, Relaxed);
         }
     }
@@ -198,13 +198,6 @@ impl Pool {
     pub fn prediction_error(&self) -> f32 {
         let far = |error: &f32| error.max(error.recip());
         self.answers.iter().map(Answers::error).max_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(1.0)
-    }
-
-    /// Lets fade what was learned of its backends and not seen again.
-    fn fade(&self, now: Instant) {
-        for member in &self.members {
-            member.fade(now, |answer| self.latency(answer).read());
-        }
     }
 
     /// A request was sent to `backend`, one of its members.
@@ -351,11 +344,22 @@ impl Fleet {
         self.backends.iter().for_each(|backend| backend.look_at_commitment());
     }
 
+    /// Lets fade what was learned of backends and not seen again, once for each however many models it serves.
+    fn fade(&self, now: Instant) {
+        for backend in &self.backends {
+            // Its latency fades towards that of a model whose answers were seen.
+            let served = backend.spec.models.iter().filter_map(|model| self.pools.get(&model.name));
+            let known =
+                |answer| served.clone().map(|pool| pool.latency(answer).read()).find(|usual| *usual != 0.0);
+            backend.fade(now, |answer| known(answer).unwrap_or(0.0));
+        }
+    }
+
     /// Looks which backends have become slow beside their peers, or are so no longer, and takes them out of service but for
     /// one request in a while, or in again. To be called every few seconds.
     pub fn look_for_slow(&self, now: Instant) -> Vec<Found> {
         let pools: Vec<&Arc<Pool>> = self.pools.values().collect();
-        pools.iter().for_each(|pool| pool.fade(now));
+        self.fade(now);
         gray::look(&pools, (now, &self.config))
     }
 

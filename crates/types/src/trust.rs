@@ -43,8 +43,8 @@ impl Trust {
         doubt
     }
 
-    /// Moves the observed quantile: nine of ten are no larger.
-    fn observe(&mut self, measured: f32) {
+    /// Something took so many seconds that was not predicted. Moves the observed quantile: nine of ten are no larger.
+    pub fn observe(&mut self, measured: f32) {
         self.seen = self.seen.saturating_add(1);
         if self.observed == 0.0 {
             self.observed = measured;
