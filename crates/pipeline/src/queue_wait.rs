@@ -135,11 +135,11 @@ pub(crate) fn latest_start(job: &Job, now: Instant) -> Instant {
     }
 }
 
-/// Whether a request that is sent now is too late: by what nine of ten answers took, with nothing to spare.
+/// Whether a request that is sent now is too late: even the fastest tenth of such answers took longer.
 pub(crate) fn cannot_be_in_time(job: &Job, now: Instant) -> bool {
     let limit = callers_limit(&job.request.envelope);
     limit != Instant::NEVER
-        && job.lane.pool.expected_answer(&shape(job, now)).is_some_and(|expected| now + expected >= limit)
+        && job.lane.pool.least_answer(&shape(job, now)).is_some_and(|least| now + least >= limit)
 }
 
 /// The refusal of a request that cannot start within its wait limit or before its deadline.

@@ -22,6 +22,8 @@ struct Seen {
     at: Instant,
     /// How many times as long as predicted nine of ten take.
     times: f32,
+    /// The same of one of ten.
+    fastest: f32,
     count: u32,
     trust: Trust,
 }
@@ -35,11 +37,13 @@ impl Answers {
         seen.at = now;
         let times = (took / predicted.max(1e-4)).clamp(1e-3, 1e3);
         if seen.count == 0 {
-            seen.times = times;
+            (seen.times, seen.fastest) = (times, times);
         }
         let expected = seen.times * predicted;
         let step = if times > seen.times { STEP * 0.9 } else { -STEP * 0.1 };
         seen.times *= 1.0 + step;
+        let step = if times > seen.fastest { STEP * 0.1 } else { -STEP * 0.9 };
+        seen.fastest *= 1.0 + step;
         seen.count = seen.count.saturating_add(1);
         seen.trust.compare(expected, took)
     }
@@ -58,6 +62,14 @@ impl Answers {
             None => return None,
         };
         Duration::try_from_secs_f32(seconds).ok()
+    }
+
+    /// How long an answer takes at least, by what one of ten took; `None` as [`Self::expected`], and where predictions are not
+    /// believed: what an idle backend may serve is refused only if it is hopeless.
+    pub(crate) fn least(&self, now: Instant, predicted: f32) -> Option<Duration> {
+        let seen = self.seen();
+        let known = now - seen.at <= LASTS && seen.count >= FEW && seen.trust.is_believed();
+        known.then(|| Duration::try_from_secs_f32(seen.fastest * predicted).ok())?
     }
 
     /// How many times as long as predicted answers take.
@@ -85,6 +97,7 @@ mod tests {
         let expected = answers.expected(now, 0.1).unwrap().as_secs_f32();
         assert!((0.18..0.4).contains(&expected), "{expected}");
         assert!((0.36..0.8).contains(&answers.expected(now, 0.2).unwrap().as_secs_f32()));
+        assert!(answers.least(now, 0.1).unwrap() <= Duration::from_millis(205));
         assert_eq!(answers.expected(now + Duration::from_secs(11), 0.1), None, "it would refuse for ever");
     }
 }

@@ -11,8 +11,9 @@ const WEIGHT: f32 = 0.125;
 /// A sample moves it as if it were at most this many seconds, and this many times what is known, away: one hiccup of a
 /// busy machine is no property of a backend.
 const SURPRISE: (f32, f32) = (0.02, 4.0);
-/// What is left of the difference to the rest of the pool when nothing was measured between two looks.
-const KEPT: f32 = 0.6;
+/// What is left of the difference to the rest of the pool after a look: a backend that seemed late gets requests again within
+/// seconds, and one that answers many is measured anew at once.
+const KEPT: f32 = 0.2;
 
 /// Seconds beyond the prediction, or short of it. Hot path: no allocation, no lock, no await.
 #[derive(Debug, Default)]

@@ -170,6 +170,12 @@ impl Pool {
         self.answers[request.answer as usize].expected(request.now, self.predicted_answer(request))
     }
 
+    /// How long it takes at least, by the fastest tenth of such answers; `None` as [`Self::expected_answer`].
+    #[must_use]
+    pub fn least_answer(&self, request: &RequestShape<'_>) -> Option<Duration> {
+        self.answers[request.answer as usize].least(request.now, self.predicted_answer(request))
+    }
+
     /// Seconds that it would take on one of the backends, were that idle and its prompt not cached.
     pub(crate) fn predicted_answer(&self, request: &RequestShape<'_>) -> f32 {
         let speed = &self.members[0].speed;
