@@ -88,7 +88,12 @@ def equal(found, expected, what="value"):
     assert found == expected, f"{what} is {found!r}, not {expected!r}"
 
 
-def until(what, condition, seconds=10):
+# llama-server looks whether the client of a plain request has left once in a second in which nothing else is asked of it: who
+# asks more often which slots are at work keeps it from looking.
+UNDISTURBED_S = 1.5
+
+
+def until(what, condition, seconds=10, gap=0.02):
     """Polls `condition` until it is true and returns its value."""
     end = time.monotonic() + seconds
     while True:
@@ -96,4 +101,4 @@ def until(what, condition, seconds=10):
         if value:
             return value
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.02)  # the gap between two looks
+        time.sleep(gap)  # between two looks

@@ -13,7 +13,7 @@ import os
 import sys
 
 import openai
-from runner import Skip, Tally, equal, run, until
+from runner import UNDISTURBED_S, Skip, Tally, equal, run, until
 from wire import busy_slots, counter
 
 BASE = os.environ["E2E_BASE_URL"]
@@ -207,7 +207,7 @@ async def a_request_past_its_timeout_ends_and_frees_its_slot(client):
     error = await raises(expected, lambda: hasty.chat.completions.create(messages=ASK, **LONG))
     # The gateway knows the timeout from a header and may be the first to say so.
     assert getattr(error, "status_code", 504) == 504, error
-    until("no slot at work", lambda: busy() == 0)
+    until("no slot at work", lambda: busy() == 0, gap=UNDISTURBED_S)
 
 
 async def a_stream_left_in_the_middle_frees_its_slot(client):

@@ -12,7 +12,7 @@ import sys
 
 import wire
 from callers import FRONTS, Answer, Ask, Error
-from runner import Tally, equal, run, until
+from runner import UNDISTURBED_S, Tally, equal, run, until
 from stack import Stack
 
 IN_FLIGHT = 2
@@ -35,7 +35,7 @@ class Cell:
 
     def at_rest(self):
         """The engine has stopped, and nothing is counted at either gateway."""
-        until("the slots to be free", lambda: not self.engine.busy())
+        until("the slots to be free", lambda: not self.engine.busy(), gap=UNDISTURBED_S)
         for gateway in (self.stack.gateway, self.stack.relay):
             until(f"{gateway.name} to be at rest", lambda: json.loads(wire.get(gateway.admin, "/fleet")[2])["in_flight"] == 0)
 
