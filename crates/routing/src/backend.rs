@@ -36,8 +36,8 @@ struct Standing {
     taken_out: AtomicBool,
     /// Taken out, by itself or with a domain.
     drained: AtomicBool,
-    /// Whether a domain of it limits its requests.
-    limited: AtomicBool,
+    /// What limits its requests beside its own load, as a rule nothing: [`OF_DOMAINS`], [`OF_SEATS`].
+    limits: AtomicU32,
     /// The product of the weights of its domains, as the bits of an `f32`.
     weight: AtomicU32,
     /// Nanoseconds since when it is in service; 0 where that was always so, [`UNUSED`] before its first request.
@@ -47,6 +47,10 @@ struct Standing {
 }
 
 const UNUSED: u64 = u64::MAX;
+/// A domain of it limits its requests.
+const OF_DOMAINS: u32 = 1;
+/// It is known how many requests it runs at a time.
+const OF_SEATS: u32 = 2;
 /// What a backend gets at the very first, as a share.
 const FIRST_SHARE: f32 = 0.1;
 
@@ -158,7 +162,7 @@ impl Backend {
             standing: Standing {
                 taken_out: AtomicBool::new(false),
                 drained: AtomicBool::new(false),
-                limited: AtomicBool::new(false),
+                limits: AtomicU32::new(0),
                 weight: AtomicU32::new(1.0_f32.to_bits()),
                 since: AtomicU64::new(0),
                 slow_start: AtomicU32::new(0),
@@ -200,6 +204,7 @@ impl Backend {
     fn take_report(&self, now: Instant, report: &Report, own: u32) {
         self.others.reported(now, report, (own, self.unread_tokens(now)));
         self.evidence.reported(now, report, own, &self.capacity);
+        self.set_limit(OF_SEATS, self.capacity.seats().is_some());
     }
 
     /// Prompts that it is taken to read at a time, from 1.
@@ -242,6 +247,7 @@ impl Backend {
     /// Lets fade what was learned and not seen again, the latency towards what is usual for such an answer.
     pub(crate) fn fade(&self, now: Instant, usual: impl Fn(Answer) -> f32) {
         self.evidence.fade(now, &self.capacity);
+        self.set_limit(OF_SEATS, self.capacity.seats().is_some());
         for answer in [Answer::Stream, Answer::Pooled] {
             self.latency(answer).fade(usual(answer));
         }
@@ -405,7 +411,7 @@ impl Backend {
         let drained =
             self.standing.taken_out.load(Relaxed) || self.domains.iter().any(|domain| domain.is_drained());
         self.standing.drained.store(drained, Relaxed);
-        self.standing.limited.store(self.domains.iter().any(|domain| domain.is_limited()), Relaxed);
+        self.set_limit(OF_DOMAINS, self.domains.iter().any(|domain| domain.is_limited()));
         let of_domains: f32 = self.domains.iter().map(|domain| domain.weight()).product();
         let weight = of_domains * self.spec.weight.unwrap_or(1.0);
         self.standing.weight.store(weight.to_bits(), Relaxed);
@@ -480,10 +486,24 @@ impl Backend {
         self.spec.step_time.is_some() || self.others.is_known()
     }
 
+    /// Whether a domain or its seats limit its requests: one look, since as a rule neither does.
+    #[inline(always)]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.standing.limits.load(Relaxed) != 0
+    }
+
+    fn set_limit(&self, limit: u32, holds: bool) {
+        match holds {
+            true => self.standing.limits.fetch_or(limit, Relaxed),
+            false => self.standing.limits.fetch_and(!limit, Relaxed),
+        };
+    }
+
     /// Whether its domains may have one more request.
     #[inline]
     pub(crate) fn domains_have_room(&self) -> bool {
-        !self.standing.limited.load(Relaxed) || self.domains.iter().all(|domain| domain.has_room())
+        self.standing.limits.load(Relaxed) & OF_DOMAINS == 0
+            || self.domains.iter().all(|domain| domain.has_room())
     }
 
     /// Tokens of prompts and expected answers that its memory may hold at this share of it; `None` where that is not known

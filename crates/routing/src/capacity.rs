@@ -134,17 +134,9 @@ impl Trial {
         now.as_nanos() >= self.next.load(Relaxed)
     }
 
-    fn is_planned(&self) -> bool {
-        self.next.load(Relaxed) != 0
-    }
-
-    fn plan(&self, now: Instant) {
-        self.next.store((now + TRIAL).as_nanos(), Relaxed);
-    }
-
     fn raised(&self, now: Instant) {
         self.changed.store(now.as_nanos(), Relaxed);
-        self.plan(now);
+        self.next.store((now + TRIAL).as_nanos(), Relaxed);
     }
 
     fn has_failed(&self) -> bool {
@@ -240,17 +232,13 @@ impl Evidence {
         }
         let reported = Instant::from_nanos(self.reported.load(Relaxed));
         let tells = self.reported.load(Relaxed) != 0 && now - reported < TELLS;
-        // Its own report goes before everything else, and one from before the last change does not tell of it.
-        if tells && (self.is_full(capacity) || reported < self.prompts.changed()) {
-            return false;
-        }
-        if !tells && !self.prompts.is_planned() {
-            // Measured times alone are no reason to doubt the prediction at once.
-            self.prompts.plan(now);
+        // Its own report goes before everything else, and one from before the last change does not tell of it. Without one the
+        // prediction stands: it is made where the configuration says that one engine is there.
+        if !tells || self.is_full(capacity) || reported < self.prompts.changed() {
             return false;
         }
         self.in_time.store(0, Relaxed);
-        capacity.set_prompts(if tells { capacity.prompts() * 2.0 } else { capacity.prompts() + 1.0 });
+        capacity.set_prompts(capacity.prompts() * 2.0);
         self.prompts.raised(now);
         true
     }

@@ -43,8 +43,6 @@ struct Reading {
     prompts: f32,
     /// Its own prompt.
     own: f32,
-    /// The part of `own` that depends on the prompt.
-    of_prompt: f32,
     /// Requests whose prompts were unread there.
     unread: u32,
 }
@@ -55,9 +53,10 @@ impl Reading {
         self.own + self.ahead / self.prompts
     }
 
-    /// Whether what was in the way is prompts for the most part, and not what a step takes whatever it holds.
-    fn is_of_prompts(&self) -> bool {
-        self.of_prompt + self.ahead / self.prompts >= self.own - self.of_prompt
+    /// Whether what was in the way is prompts for the most part, where its own adds so many seconds, and not what a step takes
+    /// whatever it holds.
+    fn is_of_prompts(&self, work: f32) -> bool {
+        work + self.ahead / self.prompts >= self.own - work
     }
 }
 
@@ -71,8 +70,6 @@ pub struct Dispatched {
     prompt_tokens: u32,
     share: Share,
     answer: Answer,
-    /// Seconds that its answer was predicted to take until what a deadline is about, on an idle backend.
-    predicted_answer: f32,
     reading: Reading,
     /// The share of the prompt that was known to be cached, if it went home.
     known_at_home: Option<f32>,
@@ -118,7 +115,6 @@ impl Dispatched {
             prompt_tokens: request.prompt_tokens,
             share,
             answer: request.answer,
-            predicted_answer: pool.predicted_answer(request),
             reading,
             known_at_home: found.known_at_home.map(of_prompt),
             at: request.now,
@@ -138,17 +134,16 @@ impl Dispatched {
         (cached, conditions): (u32, &Conditions),
     ) -> (Reading, Share) {
         let mut share = backend.share(request, cached);
-        let uncached = request.prompt_tokens.saturating_sub(cached).max(1);
         let pace = backend.pace.read(request.now, conditions.pace);
         let others = backend.others_seconds(request.now, (pace, conditions.prompt_seconds)) / pace;
         let mut reading = Reading {
             ahead: backend.load.queued_seconds(request.now) + others,
             prompts: backend.capacity.prompts(),
-            own: backend.speed.prefill(uncached, cached),
-            of_prompt: backend.speed.work(uncached, cached),
+            own: share.nanos as f32 * 1e-9,
             unread: backend.load.unread(),
         };
         if request.answer.is_pooled() {
+            reading.own = backend.speed.prefill(share.tokens as u32, cached);
             // What is queued counts at the pace of prompts that are written for; this one has a pace of its own.
             let times = backend.pooled.read(request.now, conditions.pooled) / pace;
             share.nanos = (share.nanos as f32 * times) as u64;
@@ -180,7 +175,9 @@ impl Dispatched {
     fn learn(&self, now: Instant) {
         let (backend, pool, reading) = (&*self.backend, &*self.pool, &self.reading);
         let took = (now - self.at).as_secs_f32();
-        pool.answered(now, self.answer, (self.predicted_answer, took));
+        let output = (self.share.context - self.share.tokens) as u32;
+        let predicted = pool.predicted_answer(self.answer, (self.prompt_tokens, output));
+        pool.answered(now, self.answer, (predicted, took));
         let elapsed = took - backend.round_trip();
         let latency = backend.latency(self.answer);
         // What was learned from short prompts is no more than half of what this one took.
@@ -209,7 +206,9 @@ impl Dispatched {
         }
         // Where the configuration says how long steps take, it says so of steps with short prompts too.
         let is_told = backend.spec.step_time.is_some() && !self.answer.is_pooled();
-        if is_told || reading.is_of_prompts() {
+        let uncached = self.share.tokens as u32;
+        let work = backend.speed.work(uncached, self.prompt_tokens.saturating_sub(uncached));
+        if is_told || reading.is_of_prompts(work) {
             let took = (reading.in_the_way(), elapsed - beside);
             of_pool.measured(now, 1.0, took);
             own_pace.measured(now, of_pool.read(now, 1.0), took);

@@ -46,7 +46,7 @@ impl<'a> Line<'a> {
     #[inline(always)]
     #[must_use]
     pub fn has_room(&self, backend: &Backend) -> bool {
-        if !backend.domains_have_room() {
+        if backend.is_limited() && !self.is_within_limits(backend) {
             return false;
         }
         let in_flight = backend.load.in_flight();
@@ -54,31 +54,41 @@ impl<'a> Line<'a> {
             return backend.most > 0;
         }
         (in_flight as f32) < backend.most as f32 * backend.weight()
-            && self.has_seat(backend, in_flight)
             && backend.load.queued_tokens() < self.prompt_tokens
             && self.is_read_soon(backend)
             && self.has_memory(backend)
             && self.writes_in_time(backend)
     }
 
+    /// Whether its domains may have one more, and fewer requests are there than run at a time, where that was seen.
+    #[cold]
+    #[inline(never)]
+    fn is_within_limits(&self, backend: &Backend) -> bool {
+        backend.domains_have_room() && self.has_seat(backend)
+    }
+
     /// Whether fewer requests are there than run at a time, where that was seen.
-    fn has_seat(&self, backend: &Backend, in_flight: u32) -> bool {
-        let Some(seats) = backend.capacity.seats() else { return true };
+    fn has_seat(&self, backend: &Backend) -> bool {
+        let in_flight = backend.load.in_flight();
+        let Some(seats) = backend.capacity.seats().filter(|_| in_flight > 0) else { return true };
         in_flight as f32 + backend.others.running(self.request.now) < seats as f32
     }
 
     /// Whether what it has to read is less than it takes in one step, or will be read by the time that this request can be
     /// there, or soon after, or it reads more prompts at a time than are there unread. Where nothing says how many an
     /// address reads at a time, it takes any number.
+    #[inline(always)]
     fn is_read_soon(&self, backend: &Backend) -> bool {
-        let now = self.request.now;
-        let queued = backend.load.queued_seconds(now);
-        if queued <= STEP_TOKENS * backend.speed.token {
-            return true;
-        }
-        let prompts = backend.capacity.prompts();
-        queued * backend.pace.read(now, self.pace) < (self.prefill + backend.round_trip()) * prompts
-            || (prompts > 1.0 && backend.load.unread() > 0 && (backend.load.unread() as f32) < prompts)
+        let queued = backend.load.queued_seconds(self.request.now);
+        queued <= STEP_TOKENS * backend.speed.token || self.is_read_in_time(backend, queued)
+    }
+
+    /// The same, of more than one step.
+    fn is_read_in_time(&self, backend: &Backend, queued: f32) -> bool {
+        let (prompts, unread) = (backend.capacity.prompts(), backend.load.unread());
+        queued * backend.pace.read(self.request.now, self.pace)
+            < (self.prefill + backend.round_trip()) * prompts
+            || (unread > 0 && (unread as f32) < prompts)
             || !backend.reads_in_turn()
     }
 

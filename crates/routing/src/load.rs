@@ -66,7 +66,11 @@ impl Load {
     /// Nanoseconds of reading that remain of the prompts of whole answers: never more than the predictions of those in
     /// flight add up to.
     pub(crate) fn whole_nanos_left(&self, now: Instant) -> u64 {
-        self.busy_until.load(Relaxed).saturating_sub(now.as_nanos()).min(self.whole_nanos.load(Relaxed))
+        match self.busy_until.load(Relaxed).saturating_sub(now.as_nanos()) {
+            // As a rule, and one look less.
+            0 => 0,
+            left => left.min(self.whole_nanos.load(Relaxed)),
+        }
     }
 
     /// Requests whose prompt is still to be read, for all that is seen from here.

@@ -89,10 +89,23 @@ impl Router {
         });
         let picked = self.pick_chosen(pool, request, conditions);
         self.prefixes.forget();
-        match picked {
-            Some(picked) => Ok(picked),
-            None if find_room(pool, tried, (request, &line)) => self.pick(pool, request, tried, config),
-            None => Err(why_nobody(pool, tried, request)),
+        picked.ok_or(()).or_else(|()| self.pick_again(pool, request, tried, config))
+    }
+
+    /// No backend has room: picks again if evidence allows to give one more. A trial has its time, so that this does not go on
+    /// without end.
+    #[cold]
+    #[inline(never)]
+    fn pick_again(
+        &mut self,
+        pool: &Arc<Pool>,
+        request: &RequestShape<'_>,
+        tried: &[usize],
+        config: &Config,
+    ) -> Result<Dispatched, PickError> {
+        match find_room(pool, request, tried, config) {
+            true => self.pick(pool, request, tried, config),
+            false => Err(why_nobody(pool, tried, request)),
         }
     }
 
@@ -243,7 +256,9 @@ fn usable(member: &Backend, tried: &[usize], line: &Line<'_>) -> bool {
 
 /// Every backend is at its line, so the request is held. A backend that is full by prediction only is given more, as
 /// far as evidence allows. True if one is: there is a pause between trials, so the caller does not loop forever.
-fn find_room(pool: &Pool, tried: &[usize], (request, line): (&RequestShape<'_>, &Line<'_>)) -> bool {
+#[cold]
+fn find_room(pool: &Pool, request: &RequestShape<'_>, tried: &[usize], config: &Config) -> bool {
+    let line = Line::of(request, &pool.conditions(request.now, config), config);
     let now = request.now;
     let serves = |(index, member): &(usize, &Arc<Backend>)| {
         pool.is_eligible(*index, request)

@@ -167,22 +167,26 @@ impl Pool {
     /// or all of it. `None` as long as that was not confirmed by answers of this pool.
     #[must_use]
     pub fn expected_answer(&self, request: &RequestShape<'_>) -> Option<Duration> {
-        self.answers[request.answer as usize].expected(request.now, self.predicted_answer(request))
+        let predicted =
+            self.predicted_answer(request.answer, (request.prompt_tokens, request.expected_output));
+        self.answers[request.answer as usize].expected(request.now, predicted)
     }
 
     /// How long it takes at least, by the fastest tenth of such answers; `None` as [`Self::expected_answer`].
     #[must_use]
     pub fn least_answer(&self, request: &RequestShape<'_>) -> Option<Duration> {
-        self.answers[request.answer as usize].least(request.now, self.predicted_answer(request))
+        let predicted =
+            self.predicted_answer(request.answer, (request.prompt_tokens, request.expected_output));
+        self.answers[request.answer as usize].least(request.now, predicted)
     }
 
     /// Seconds that it would take on one of the backends, were that idle and its prompt not cached.
-    pub(crate) fn predicted_answer(&self, request: &RequestShape<'_>) -> f32 {
+    pub(crate) fn predicted_answer(&self, answer: Answer, (prompt, output): (u32, u32)) -> f32 {
         let speed = &self.members[0].speed;
-        let reading = speed.prefill(request.prompt_tokens.max(1), 0);
-        match request.answer {
+        let reading = speed.prefill(prompt.max(1), 0);
+        match answer {
             Answer::Stream | Answer::Pooled => reading,
-            Answer::Whole => reading + request.expected_output as f32 * speed.decode(1.0, 0.0),
+            Answer::Whole => reading + output as f32 * speed.decode(1.0, 0.0),
         }
     }
 
