@@ -509,7 +509,7 @@ impl Backend {
     /// Tokens of prompts and expected answers that its memory may hold at this share of it; `None` where that is not known
     /// or not bounded.
     pub(crate) fn line_tokens(&self, share: f32) -> Option<f32> {
-        self.kv_tokens.filter(|_| share.is_finite()).map(|room| room as f32 * share * self.weight())
+        self.kv_tokens.filter(|_| share.is_finite()).map(|room| room as i64 as f32 * share * self.weight())
     }
 
     /// Seconds that a token takes if `request` is written there too.

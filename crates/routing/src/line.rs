@@ -100,7 +100,8 @@ impl<'a> Line<'a> {
     fn has_memory(&self, backend: &Backend) -> bool {
         let Some(line) = backend.line_tokens(self.kv_share) else { return true };
         let request = self.request.prompt_tokens + self.request.expected_output;
-        backend.load.context() as f32 + request as f32 <= line
+        // As `i64`, because no processor converts a `u64` in one instruction.
+        backend.load.context() as i64 as f32 + request as f32 <= line
     }
 
     /// Whether one more sequence leaves tokens as fast as is promised, where something is.
