@@ -40,13 +40,13 @@ struct Standing {
     limits: AtomicU32,
     /// The product of the weights of its domains, as the bits of an `f32`.
     weight: AtomicU32,
-    /// Nanoseconds since when it is in service; 0 where that was always so, [`UNUSED`] before its first request.
+    /// Nanoseconds since when it is in service; 0 where that was always so, [`UNSEEN`] before a request could go there.
     since: AtomicU64,
     /// Seconds over which it is let in, as the bits of an `f32`.
     slow_start: AtomicU32,
 }
 
-const UNUSED: u64 = u64::MAX;
+const UNSEEN: u64 = u64::MAX;
 /// A domain of it limits its requests.
 const OF_DOMAINS: u32 = 1;
 /// It is known how many requests it runs at a time.
@@ -431,7 +431,7 @@ impl Backend {
 
     /// It has just come, beside others that serve already.
     pub(crate) fn comes(&self) {
-        self.standing.since.store(UNUSED, Relaxed);
+        self.standing.since.store(UNSEEN, Relaxed);
     }
 
     /// It is back in service.
@@ -439,22 +439,18 @@ impl Backend {
         self.standing.since.store(now.as_nanos(), Relaxed);
     }
 
-    /// It gets a request.
-    pub(crate) fn begins(&self, now: Instant) {
-        // Reading first keeps the line shared.
-        if self.standing.since.load(Relaxed) == UNUSED {
-            self.standing.since.store(now.as_nanos(), Relaxed);
-        }
-    }
-
-    /// How far it is let in, from a tenth to 1: one that has just come or come back is cold, and all that wait
-    /// elsewhere would fall upon it.
+    /// How far it is let in, from a tenth to 1: one that has just come or come back is cold, and all requests that wait
+    /// elsewhere would fall upon it. Its time begins with the first request that may go there.
     #[must_use]
     pub fn ramp(&self, now: Instant) -> f32 {
         let since = match self.standing.since.load(Relaxed) {
             // As a rule, so it is all that is looked at.
             0 => return 1.0,
-            UNUSED => 0.0,
+            // Not with the first that does: what others carry alone at ten times less would never go there.
+            UNSEEN => {
+                self.is_back(now);
+                return self.ramp(now);
+            }
             since => (now - Instant::from_nanos(since)).as_secs_f32(),
         };
         let window = f32::from_bits(self.standing.slow_start.load(Relaxed));
@@ -610,9 +606,8 @@ mod tests {
         backend.is_back(at(20));
         assert_eq!([20, 25, 30, 99].map(|seconds| backend.ramp(at(seconds))), [0.1, 0.5, 1.0, 1.0]);
         backend.comes();
-        assert_eq!(backend.ramp(at(99)), 0.1, "one that nobody asked is cold however long it was there");
-        backend.begins(at(100));
-        assert_eq!(backend.ramp(at(105)), 0.5);
+        assert_eq!(backend.ramp(at(99)), 0.1, "without traffic it stays cold");
+        assert_eq!(backend.ramp(at(104)), 0.5, "and then it is let in, whether or not it was asked");
     }
 
     #[test]

@@ -103,7 +103,6 @@ impl Dispatched {
             }
             pool.prefix_tokens.increment(u64::from(cached));
         }
-        backend.begins(request.now);
         let (reading, share) = Self::count_in(backend, request, (cached, conditions));
         pool.works(request.now, (backend, share));
         let of_prompt = |tokens: u32| tokens as f32 / request.prompt_tokens.max(1) as f32;

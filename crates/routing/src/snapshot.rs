@@ -458,4 +458,21 @@ pub(crate) mod tests {
         assert_eq!(second.known_models(), "m");
         assert!(second.pool("m").unwrap().pace.is_known(), "what a pool has learned stays too");
     }
+
+    #[test]
+    fn a_backend_that_comes_to_a_pool_in_which_nothing_waits_gets_its_part_after_the_slow_start() {
+        let config = Config { policy: "expected_cost", ..Config::default() };
+        let first = Fleet::new(vec![spec("a")], config.clone(), None);
+        let fleet = Fleet::new(vec![spec("a"), spec("b")], config, Some(&first));
+        let mut router = crate::Router::new(1);
+        let mut picks_of_b = [0, 0];
+        for second in 0..60_u32 {
+            let now = Instant::ORIGIN + Duration::from_secs(u64::from(second));
+            let request = RequestShape { now, ..shape(100) };
+            let picked = router.pick(fleet.pool("m").unwrap(), &request, &[], &fleet.config).unwrap();
+            picks_of_b[usize::from(second >= 10)] += u32::from(picked.backend.slot == 1);
+        }
+        assert!(picks_of_b[0] <= 5, "{picks_of_b:?}: a cold backend gets less");
+        assert!((15..=35).contains(&picks_of_b[1]), "{picks_of_b:?}");
+    }
 }
