@@ -9,7 +9,7 @@ use plimsoll_types::{BLOCK_TOKENS, BackendSpec, Instant, Prices};
 use crate::affinity::{Cache, Index};
 use crate::aged::{Aged, kept};
 use crate::candidates::Answer;
-use crate::capacity::{Capacity, Evidence, Sample};
+use crate::capacity::{Capacity, Evidence, Own, Sample};
 use crate::commitment::Commitment;
 use crate::cost::Marginals;
 use crate::domain::{Domain, Domains};
@@ -203,8 +203,14 @@ impl Backend {
 
     fn take_report(&self, now: Instant, report: &Report, own: u32) {
         self.others.reported(now, report, (own, self.unread_tokens(now)));
+        let own = Own { in_flight: own, unread: self.load.unread() };
         self.evidence.reported(now, report, own, &self.capacity);
         self.set_limit(OF_SEATS, self.capacity.seats().is_some());
+    }
+
+    /// Whether it runs the same models on the same accelerator.
+    pub(crate) fn is_peer_of(&self, other: &Self) -> bool {
+        (&self.spec.accelerator, &self.spec.models) == (&other.spec.accelerator, &other.spec.models)
     }
 
     /// Prompts that it is taken to read at a time, from 1.

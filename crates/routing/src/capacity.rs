@@ -10,8 +10,9 @@
 //! Most engines read one prompt after the other, so every backend begins at one. An address in front of eight
 //! data-parallel ranks reads eight. Only evidence shows that, in this order: the backend's own report, measured
 //! times, the prediction. Each rise is a trial: it is judged by requests that were sent after it, and a trial that fails
-//! makes the next one wait longer.
+//! makes the next one wait longer, at its peers too: what one of them takes at a time, the others take as well as a rule.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_types::Instant;
@@ -92,6 +93,15 @@ impl Sample {
     }
 }
 
+/// What this gateway has at a backend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own {
+    /// Requests in flight.
+    pub(crate) in_flight: u32,
+    /// Those of them whose prompts are unread.
+    pub(crate) unread: u32,
+}
+
 /// The evidence on which a [`Capacity`] rises and falls. Read and written beside a pick only.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
@@ -101,6 +111,10 @@ pub(crate) struct Evidence {
     /// First tokens in time since the last change.
     in_time: AtomicU32,
     prompts: Trial,
+    /// Trials of two prompts in the place of one, of this backend and its peers.
+    peers: Arc<Trial>,
+    /// Nanoseconds of the last report that none waited, though as many prompts were unread as are read at a time.
+    took_all: AtomicU64,
     /// Nanoseconds when the number of prompts was last lowered.
     lowered: AtomicU64,
     seats: Trial,
@@ -145,6 +159,7 @@ impl Trial {
 
     fn succeeded(&self) {
         self.pause.store(0, Relaxed);
+        self.next.store(0, Relaxed);
     }
 
     fn failed(&self, now: Instant) {
@@ -156,6 +171,11 @@ impl Trial {
 }
 
 impl Evidence {
+    /// The evidence of a backend that has peers.
+    pub(crate) fn beside(peer: &Self) -> Self {
+        Self { peers: Arc::clone(&peer.peers), ..Self::default() }
+    }
+
     /// A first token came: whether it came later for what was ahead of it.
     pub(crate) fn answered(&self, now: Instant, sample: Sample, capacity: &Capacity) {
         let Some(late) = self.is_late(&sample) else { return };
@@ -178,6 +198,7 @@ impl Evidence {
         if in_time >= CONFIRMED && self.is_held(now) && capacity.prompts() > 1.0 {
             self.in_time.store(0, Relaxed);
             self.prompts.succeeded();
+            self.peers.succeeded();
             capacity.set_prompts((capacity.prompts() * 1.5).ceil());
             self.prompts.raised(now);
         }
@@ -220,7 +241,10 @@ impl Evidence {
         // That more than one are read at a time was wrong only where not even two are.
         match prompts > 2.0 {
             true => self.prompts.raised(now),
-            false => self.prompts.failed(now),
+            false => {
+                self.prompts.failed(now);
+                self.peers.failed(now);
+            }
         }
     }
 
@@ -230,12 +254,18 @@ impl Evidence {
         if capacity.prompts() >= MOST_PROMPTS || !self.prompts.is_due(now) {
             return false;
         }
-        let reported = Instant::from_nanos(self.reported.load(Relaxed));
-        let tells = self.reported.load(Relaxed) != 0 && now - reported < TELLS;
         // Its own report goes before everything else, and one from before the last change does not tell of it. Without one the
         // prediction stands: it is made where the configuration says that one engine is there.
-        if !tells || self.is_full(capacity) || reported < self.prompts.changed() {
+        let is_first = capacity.prompts() <= 1.0;
+        let tells = Instant::from_nanos(if is_first { &self.reported } else { &self.took_all }.load(Relaxed));
+        if tells == Instant::ORIGIN || now - tells >= TELLS || tells < self.prompts.changed() {
             return false;
+        }
+        if self.is_full(capacity) || (is_first && !self.peers.is_due(now)) {
+            return false;
+        }
+        if is_first {
+            self.peers.raised(now);
         }
         self.in_time.store(0, Relaxed);
         capacity.set_prompts(capacity.prompts() * 2.0);
@@ -258,8 +288,8 @@ impl Evidence {
         held != 0 && now - Instant::from_nanos(held) < HELD
     }
 
-    /// It reports how loaded it is, while `in_flight` requests of this gateway are there.
-    pub(crate) fn reported(&self, now: Instant, report: &Report, in_flight: u32, capacity: &Capacity) {
+    /// It reports how loaded it is.
+    pub(crate) fn reported(&self, now: Instant, report: &Report, own: Own, capacity: &Capacity) {
         let Some(waiting) = report.waiting else { return };
         let waited = self.waited.swap(waiting, Relaxed);
         let again = waited > 0;
@@ -267,6 +297,9 @@ impl Evidence {
             self.moved.store(now.as_nanos(), Relaxed);
         }
         self.reported.store(now.as_nanos().max(1), Relaxed);
+        if waiting == 0 && own.unread as f32 >= capacity.prompts().floor() {
+            self.took_all.store(now.as_nanos(), Relaxed);
+        }
         if waiting > 0 {
             self.last_waited.store(now.as_nanos(), Relaxed);
             if self.is_full(capacity) && capacity.prompts() > 1.0 && now > self.prompts.changed() {
@@ -283,7 +316,7 @@ impl Evidence {
                 capacity.seats.store(running.max(seats - seats / 2), Relaxed);
                 self.seats.failed(now);
             }
-            Some(seats) if waiting == 0 && in_flight.max(running) >= seats && self.is_held(now) => {
+            Some(seats) if waiting == 0 && own.in_flight.max(running) >= seats && self.is_held(now) => {
                 let more = if self.seats.has_failed() { seats / 4 + 1 } else { seats };
                 capacity.seats.store(seats.saturating_add(more).min(u32::MAX - 1), Relaxed);
             }

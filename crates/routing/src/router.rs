@@ -268,7 +268,9 @@ fn find_room(pool: &Pool, request: &RequestShape<'_>, tried: &[usize], config: &
     let mut more = false;
     for (_, member) in pool.members.iter().enumerate().filter(serves) {
         member.evidence.holds(now);
-        more |= line.is_only_to_read(member) && member.evidence.try_more_prompts(now, &member.capacity);
+        // One is enough for this request: what is raised without need is tried at the expense of the next one.
+        more =
+            more || (line.is_only_to_read(member) && member.evidence.try_more_prompts(now, &member.capacity));
     }
     more
 }

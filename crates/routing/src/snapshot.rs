@@ -7,6 +7,7 @@ use plimsoll_types::{BackendSpec, Instant};
 
 use crate::affinity::Index;
 use crate::answers::Answers;
+use crate::capacity::Evidence;
 use crate::commitment::{Commitment, Commitments};
 use crate::domain::{Domain, DomainState, Domains};
 use crate::gray;
@@ -253,24 +254,26 @@ impl Fleet {
         let commitments = Commitments::after(before.map(|fleet| &fleet.commitments), &config.commitments);
         let of = |spec: &BackendSpec| spec.commitment.as_ref().and_then(|name| commitments.get(name));
         let mut next_slot = before.map_or(0, |fleet| fleet.next_slot);
-        let backends: Vec<Arc<Backend>> = specs
-            .into_iter()
-            .map(|spec| {
-                let stays =
-                    |backend: &&Arc<Backend>| backend.spec == spec && backend.cache.is_some() == knows;
-                let same = before.and_then(|fleet| fleet.backends.iter().find(stays));
-                same.cloned().unwrap_or_else(|| {
-                    next_slot += 1;
-                    let mut new = Backend::of_fleet(next_slot - 1, spec, (index.as_ref(), &mut domains));
-                    new.commitment = of(&new.spec).cloned();
-                    new.look_at_commitment();
-                    if before.is_some() {
-                        new.comes();
-                    }
-                    Arc::new(new)
-                })
-            })
-            .collect();
+        let mut backends: Vec<Arc<Backend>> = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let known = before.map_or(&[][..], |fleet| &fleet.backends);
+            let stays = |backend: &&Arc<Backend>| backend.spec == spec && backend.cache.is_some() == knows;
+            if let Some(same) = known.iter().find(stays) {
+                backends.push(Arc::clone(same));
+                continue;
+            }
+            next_slot += 1;
+            let mut new = Backend::of_fleet(next_slot - 1, spec, (index.as_ref(), &mut domains));
+            new.commitment = of(&new.spec).cloned();
+            new.look_at_commitment();
+            if let Some(peer) = known.iter().chain(&backends).find(|backend| backend.is_peer_of(&new)) {
+                new.evidence = Evidence::beside(&peer.evidence);
+            }
+            if before.is_some() {
+                new.comes();
+            }
+            backends.push(Arc::new(new));
+        }
         domains.keep(backends.iter().flat_map(|backend| backend.domains.iter()), &config.domains);
         let mut members: BTreeMap<String, Vec<Arc<Backend>>> = BTreeMap::new();
         for backend in &backends {
