@@ -18,6 +18,8 @@ pub fn envelope(kind: Kind, received: Instant) -> Envelope {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        query: None,
+        tools: false,
         priority: Priority::Normal,
         residency: None,
         deadline: None,

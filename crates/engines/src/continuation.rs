@@ -63,7 +63,7 @@ impl Told {
     pub fn hear(&mut self, chunk: Chunk) -> Chunk {
         let chunk = if self.resumed > 0 { self.as_first(chunk) } else { chunk };
         if !self.lost {
-            let good = sse::data(&chunk.bytes).try_for_each(|data| self.keep(data));
+            let good = sse::data(&chunk.bytes).try_for_each(|data| self.keep(&data));
             // After its end there is nothing to go on with, though the transfer may break.
             self.lost = good.is_err() || self.text.len() > MOST || chunk.peeked.finish.is_some();
             self.tokens += chunk.peeked.token_events;

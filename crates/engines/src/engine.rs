@@ -1,6 +1,6 @@
 use std::task::{Context, Poll};
 
-use plimsoll_types::{Chunk, Head, Request};
+use plimsoll_types::{Chunk, Head, Refusal, Request};
 
 /// A request on its way to one backend.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,12 @@ pub trait Answer {
     /// them was asked before. Asked once, when it is known how the attempt went.
     fn is_accounted_for(&self) -> bool {
         false
+    }
+
+    /// What the backend said of the error that it reported in its stream ([`Peeked::error`](plimsoll_types::Peeked)), where
+    /// that gives a status. Asked once, after the chunk that tells of the error.
+    fn refusal(&mut self) -> Option<Box<Refusal>> {
+        None
     }
 }
 

@@ -32,13 +32,36 @@ pub fn read(kind: Kind, data: &[u8]) -> Seen {
         seen.peeked.done = true;
         return seen;
     }
-    let mut scanner = Scanner::new(data);
-    let read = match kind {
-        Kind::Response | Kind::Message => typed(&mut scanner, &mut seen),
-        _ => chunk(&mut scanner, &mut seen),
+    let parse = |data: &[u8]| {
+        let (mut scanner, mut seen) = (Scanner::new(data), Seen::default());
+        let read = match kind {
+            Kind::Response | Kind::Message => typed(&mut scanner, &mut seen),
+            _ => chunk(&mut scanner, &mut seen),
+        };
+        seen.malformed = read.is_err();
+        seen
     };
-    seen.malformed = read.is_err();
-    seen
+    match parse(data) {
+        seen if seen.malformed => finite(data).map_or(seen, |data| parse(&data)),
+        seen => seen,
+    }
+}
+
+/// The data with a number in the place of each of `-Infinity`, `Infinity` and `NaN`, which Python writes and reads though JSON
+/// has no such numbers; `None` where there is none. What stands in texts is replaced too: nothing but their length matters.
+#[cold]
+fn finite(data: &[u8]) -> Option<Vec<u8>> {
+    let mut finite = data.to_vec();
+    for word in ["Infinity", "NaN"] {
+        let mut from = 0;
+        while let Some(at) = memchr::memmem::find(&finite[from..], word.as_bytes()) {
+            let at = from + at;
+            finite[at..at + word.len()].fill(b' ');
+            finite[at] = b'1';
+            from = at + word.len();
+        }
+    }
+    (finite != data).then_some(finite)
 }
 
 /// The usage of a plain answer. It stands near the end as a rule, so that is where it is looked for first.
@@ -121,7 +144,7 @@ fn read_delta(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
     while let Some(key) = scanner.next_key(&mut first)? {
         match scanner.raw(&key) {
             b"content" | b"reasoning" | b"reasoning_content" | b"refusal" | b"tool_calls"
-            | b"function_call" => {
+            | b"function_call" | b"audio" | b"images" => {
                 token |= something(scanner)?;
             }
             _ => scanner.pass()?,
@@ -171,7 +194,7 @@ fn nested(scanner: &mut Scanner<'_>, usage: &mut Usage, seen: &mut Seen) -> Resu
 fn read_type(name: &[u8], seen: &mut Seen) {
     match name {
         b"content_block_delta" => seen.peeked.token_events = 1,
-        b"message_stop" | b"response.completed" => seen.peeked.done = true,
+        b"message_stop" | b"response.completed" | b"response.cancelled" => seen.peeked.done = true,
         b"response.incomplete" => {
             seen.peeked.done = true;
             seen.peeked.finish = Some(Finish::Length);
@@ -205,10 +228,12 @@ fn read_finish(scanner: &mut Scanner<'_>) -> Result<Option<Finish>, JsonError> {
         return Ok(None);
     }
     let reason: Str = scanner.string()?;
-    Ok(Some(match scanner.raw(&reason) {
-        b"length" | b"max_tokens" => Finish::Length,
-        _ => Finish::Natural,
-    }))
+    Ok(match scanner.raw(&reason) {
+        // Older SGLang, Ollama and others say so in each event.
+        b"" => None,
+        b"length" | b"max_tokens" => Some(Finish::Length),
+        _ => Some(Finish::Natural),
+    })
 }
 
 /// Reads a usage object of either API into `usage`; false where it is not one.
@@ -299,6 +324,16 @@ mod tests {
         assert_eq!(chat("null"), Seen::default());
         let end = chat(r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#).peeked;
         assert_eq!(end.finish, Some(Finish::Length));
+        let not_yet = chat(r#"{"choices":[{"delta":{"content":"a"},"finish_reason":""}]}"#).peeked;
+        assert_eq!((not_yet.finish, not_yet.token_events), (None, 1));
+    }
+
+    #[test]
+    fn a_log_probability_of_minus_infinity_is_a_number_as_python_writes_it() {
+        let event = r#"{"choices":[{"logprobs":{"content":[{"logprob":-Infinity}]},"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
+        let seen = chat(event);
+        assert!(!seen.malformed && seen.peeked.token_events == 1 && seen.peeked.finish.is_some());
+        assert!(chat(r#"{"choices":[],"x":NaN,"y":Infinity}"#) == Seen::default());
     }
 
     #[test]

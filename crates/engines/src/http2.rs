@@ -1,7 +1,7 @@
 //! Exchanges over one HTTP/2 connection for each core and backend. hyper drives the connection in a task of its own;
 //! each exchange is polled in place.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -24,6 +25,9 @@ use crate::io::{Endpoint, Io};
 use crate::outgoing::{Pieces, length};
 
 const LOST: Failure = Failure::Broken("the connection was lost");
+const CLOSED: Failure = Failure::Unreachable("the connection was closed");
+/// How often a request is sent that was not processed.
+const MOST_SENT: u32 = 4;
 /// A connection that does not answer a PING for this long is dead.
 const PING: Duration = Duration::from_secs(10);
 
@@ -31,12 +35,14 @@ const PING: Duration = Duration::from_secs(10);
 pub(crate) struct Shared {
     endpoint: Arc<Endpoint>,
     clock: Arc<dyn Clock>,
-    sender: RefCell<Option<SendRequest<Outgoing>>>,
+    /// The connection that new requests go over, and its number.
+    sender: RefCell<Option<(u64, SendRequest<Outgoing>)>>,
+    made: Cell<u64>,
 }
 
 impl Shared {
     pub(crate) fn new(endpoint: Arc<Endpoint>, clock: Arc<dyn Clock>) -> Rc<Self> {
-        Rc::new(Self { endpoint, clock, sender: RefCell::default() })
+        Rc::new(Self { endpoint, clock, sender: RefCell::default(), made: Cell::default() })
     }
 
     /// One over a connection that is there already.
@@ -50,30 +56,48 @@ impl Shared {
         Ok(shared)
     }
 
-    async fn send(self: Rc<Self>, request: Request<Outgoing>) -> Result<Response<Incoming>, Failure> {
-        let mut sender = self.connected().await?;
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok(response),
-            Err(mut error) => {
-                // The message comes back where none of it was sent.
-                let unsent = error.take_message().is_some();
-                self.sender.borrow_mut().take();
-                Err(if unsent { Failure::Unreachable("the connection was closed") } else { LOST })
+    /// Sends a request. One that the backend did not process, because it lets go of the connection (GOAWAY) or refuses the
+    /// stream, is sent again over a new one, whatever its method (RFC 9113, sections 6.8 and 8.7).
+    async fn send(self: Rc<Self>, head: Parts, pieces: Pieces) -> Result<Response<Incoming>, Failure> {
+        let mut failure = LOST;
+        for _ in 0..MOST_SENT {
+            let (of, mut sender) = self.connected().await?;
+            let body = Outgoing { left: length(&pieces) as u64, pieces: pieces.iter().cloned().collect() };
+            let mut error = match sender.try_send_request(Request::from_parts(head.clone(), body)).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            self.let_go(of);
+            // The message comes back where none of it was sent.
+            let unsent = error.take_message().is_some();
+            if !unsent && !is_unprocessed(error.error()) {
+                return Err(LOST);
             }
+            failure = if unsent { CLOSED } else { LOST };
         }
+        Err(failure)
     }
 
-    async fn connected(&self) -> Result<SendRequest<Outgoing>, Failure> {
-        let open = self.sender.borrow().clone().filter(|sender| !sender.is_closed());
-        if let Some(sender) = open {
-            return Ok(sender);
+    /// The connection, and its number among those that were made.
+    async fn connected(&self) -> Result<(u64, SendRequest<Outgoing>), Failure> {
+        let open = self.sender.borrow().clone().filter(|(_, sender)| !sender.is_closed());
+        if let Some(open) = open {
+            return Ok(open);
         }
         let io = self.endpoint.connect(&*self.clock).await?;
         self.begin(io).await
     }
 
+    /// Uses the connection of this number for no more requests. What runs over it ends.
+    fn let_go(&self, number: u64) {
+        let mut sender = self.sender.borrow_mut();
+        if sender.as_ref().is_some_and(|(of, _)| *of == number) {
+            sender.take();
+        }
+    }
+
     /// Speaks HTTP/2 over `io` from now on.
-    async fn begin(&self, io: Io) -> Result<SendRequest<Outgoing>, Failure> {
+    async fn begin(&self, io: Io) -> Result<(u64, SendRequest<Outgoing>), Failure> {
         let handshake = Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
@@ -88,9 +112,25 @@ impl Shared {
                 tracing::debug!(%error, "HTTP/2 connection to backend ended");
             }
         });
-        self.sender.borrow_mut().replace(sender.clone());
-        Ok(sender)
+        self.made.set(self.made.get() + 1);
+        let made = (self.made.get(), sender);
+        self.sender.borrow_mut().replace(made.clone());
+        Ok(made)
     }
+}
+
+/// Whether the backend says that it did not process the request.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let let_go =
+                error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+            return let_go || error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        source = error.source();
+    }
+    false
 }
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Failure>>>>;
@@ -104,9 +144,11 @@ pub(crate) enum Exchange {
 
 impl Exchange {
     pub(crate) fn start(shared: &Rc<Shared>, request: http::request::Builder, pieces: Pieces) -> Self {
-        let body = Outgoing { left: length(&pieces) as u64, pieces: pieces.into_iter().collect() };
-        match request.body(body) {
-            Ok(request) => Self::Sending(Box::pin(Rc::clone(shared).send(request))),
+        match request.body(()) {
+            Ok(request) => {
+                let head = request.into_parts().0;
+                Self::Sending(Box::pin(Rc::clone(shared).send(head, pieces)))
+            }
             Err(_) => {
                 Self::Sending(Box::pin(async { Err(Failure::Unreachable("the request cannot be sent")) }))
             }

@@ -73,6 +73,12 @@ impl<'a> Scanner<'a> {
         Self { text: self.text, at }
     }
 
+    /// All of the text.
+    #[must_use]
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
     /// The offset of the next byte.
     #[must_use]
     pub fn position(&self) -> usize {

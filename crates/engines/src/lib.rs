@@ -41,5 +41,5 @@ pub mod transcode;
 pub use authorize::{Authorize, Bearer};
 pub use engine::{Answer, Call, Engine, Failure};
 pub use io::Connected;
-pub use refusal::refusal;
+pub use refusal::{refusal, refusal_in_stream};
 pub use sse::data as sse_data;

@@ -1,16 +1,18 @@
 //! Any server that speaks OpenAI's API over HTTP: vLLM, SGLang, llama.cpp, TGI, TensorRT-LLM, managed endpoints.
 
 mod answer;
+mod coding;
 mod config;
 mod discover;
 mod document;
 
 pub use config::{Config, Invalid};
 pub(crate) use config::{address, fixed};
-pub use discover::Listing;
 pub(crate) use discover::names;
+pub use discover::{Card, Listing};
 pub use document::Document;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use plimsoll_types::{Clock, Kind};
 use crate::io::Endpoint;
 use crate::outgoing::{Fields, Message, Understands, body_of, fields_of, length};
 use crate::{Answer, Authorize, Call, Engine, http1, http2, orca};
-use answer::{OpenAiAnswer, Wire};
+use answer::{Asked, OpenAiAnswer, Wire};
 
 /// One backend, shared by all cores: where it is and what every call to it begins with.
 pub struct Backend {
@@ -140,15 +142,26 @@ impl Engine for OpenAi {
         let envelope = &call.request.envelope;
         let mut fields = fields_of(call.request);
         self.backend.ask_load.put(&mut fields);
+        let target = match &envelope.query {
+            None => Cow::Borrowed(self.backend.target(envelope.kind)),
+            Some(query) => {
+                let target = self.backend.target(envelope.kind);
+                Cow::Owned(format!("{target}{}{query}", if target.contains('?') { '&' } else { '?' }))
+            }
+        };
         let wire = self.send(Message {
             method: "POST",
-            target: self.backend.target(envelope.kind),
+            target: &target,
             fields,
             pieces: body_of(call, self.backend.understands),
             fresh: call.again,
         });
         let unasked = envelope.ask_usage.is_some() && !envelope.protocol.shows_usage();
-        let strip_usage = self.backend.understands.ask_usage && unasked;
-        Box::new(OpenAiAnswer::new(&self.backend, wire, (envelope.kind, strip_usage)))
+        let asked = Asked {
+            kind: envelope.kind,
+            stream: envelope.stream,
+            strip_usage: self.backend.understands.ask_usage && unasked,
+        };
+        Box::new(OpenAiAnswer::new(&self.backend, wire, asked))
     }
 }

@@ -72,6 +72,7 @@ impl Prober {
             };
             counter.increment(1);
             let now = self.clock.now();
+            self.backend.is_closed(now, finding == Finding::Refused);
             self.backend.seen.probed(now, Probed { outcome: finding.outcome(), why: finding.why() });
             let verdict = health.judge(finding, self.traffic(begun, now), self.config.failures);
             self.tell(verdict, finding, now);

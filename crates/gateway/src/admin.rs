@@ -142,19 +142,9 @@ impl Admin {
 
     /// Ready is a gateway that takes requests and has a backend in service.
     fn ready(&self) -> Response<Full<Bytes>> {
-        let now = self.house.clock.now();
-        let snapshot = self.house.shared.snapshot();
-        if self.house.is_leaving() {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
-        }
-        let serves = |backend: &Backend| {
-            !backend.spec.models.is_empty()
-                && backend.service(now) != Service::Ejected
-                && !backend.is_drained()
-        };
-        match snapshot.fleet.backends.iter().any(|backend| serves(backend)) {
-            true => text(StatusCode::OK, "ready\n"),
-            false => text(StatusCode::SERVICE_UNAVAILABLE, "no backend in service\n"),
+        match self.house.readiness() {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }
     }
 

@@ -17,6 +17,7 @@ use plimsoll_types::{BackendSpec, Clock, Instant};
 
 use crate::auth::Keys;
 use crate::config::{Addresses, BackendConfig, Config, Targets};
+use crate::discovery::Models;
 use crate::house::{Engines, House, Settings};
 use crate::serving::Served;
 use crate::tls;
@@ -28,7 +29,7 @@ const FLEET_SEED: u64 = 1;
 #[derive(Debug, Default)]
 pub(crate) struct Discovered {
     /// Models that backends without a list of their own were found to serve, by backend and identity.
-    pub(crate) models: HashMap<(String, String), Vec<String>>,
+    pub(crate) models: HashMap<(String, String), Models>,
     /// Addresses of hosts that stand for several backends.
     pub(crate) addresses: Addresses,
     /// Records in use of services that stand for several backends.
@@ -69,6 +70,7 @@ pub fn house(
         tls,
         clock,
         leaving: AtomicBool::new(false),
+        cards: ArcSwap::default(),
         served,
     }))
 }
@@ -162,7 +164,7 @@ pub(crate) fn spec_of(backend: &BackendConfig, discovered: &Discovered) -> Backe
         return spec;
     }
     match discovered.models.get(&key(&spec)) {
-        Some(models) => backend.spec(models),
+        Some(models) => backend.spec(&models.names()),
         None => spec,
     }
 }

@@ -11,6 +11,9 @@ use crate::config::ApiKey;
 use crate::head::Head;
 use crate::salts::Salts;
 
+/// Keys of one request that are looked at.
+const MOST_KEYS: usize = 4;
+
 /// The keys that let somebody in. The keys themselves are not kept, only their hashes.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
@@ -42,20 +45,24 @@ impl Keys {
         if self.tenants.is_empty() {
             return Ok(None);
         }
-        let key = match &head.key {
-            Some(key) if !head.bad_key => key,
-            None if !head.bad_key => {
-                return Err(ServeError::Unauthorized("no API key: send `Authorization: Bearer <key>`"));
-            }
-            _ => return Err(ServeError::Unauthorized("the API key is not valid")),
-        };
+        if head.keys.is_empty() && !head.bad_key {
+            return Err(ServeError::Unauthorized("no API key: send `Authorization: Bearer <key>`"));
+        }
+        // A client may show a key of a provider beside that of this gateway, which tries no more than one after the other
+        // would.
+        let mut named = head.keys.iter().take(MOST_KEYS).filter_map(|key| self.tenant_of(key));
+        let tenant = named.next().ok_or(ServeError::Unauthorized("the API key is not valid"))?;
+        match named.all(|other| Arc::ptr_eq(other, tenant)) {
+            true => Ok(Some(Arc::clone(tenant))),
+            false => Err(ServeError::Unauthorized("the API keys are of two tenants: send one")),
+        }
+    }
+
+    fn tenant_of(&self, key: &[u8]) -> Option<&Arc<Tenant>> {
         let shown = hash(key);
         // What the map compares are hashes of keys, which tell nothing of a key; the last word is in constant time.
-        let found = self.tenants.get_key_value(&shown);
-        match found.filter(|(kept, _)| verify_slices_are_equal(&kept[..], &shown).is_ok()) {
-            Some((_, tenant)) => Ok(Some(Arc::clone(tenant))),
-            None => Err(ServeError::Unauthorized("the API key is not valid")),
-        }
+        let (kept, tenant) = self.tenants.get_key_value(&shown)?;
+        verify_slices_are_equal(&kept[..], &shown).is_ok().then_some(tenant)
     }
 }
 
@@ -85,7 +92,12 @@ mod tests {
     use bytes::Bytes;
 
     fn head(key: &str) -> Head {
-        Head { key: Some(Bytes::copy_from_slice(key.as_bytes())), ..Head::default() }
+        heads(&[key])
+    }
+
+    fn heads(keys: &[&str]) -> Head {
+        let keys = keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect();
+        Head { keys, ..Head::default() }
     }
 
     #[test]
@@ -105,6 +117,14 @@ mod tests {
             assert!(who(wrong).is_err(), "{wrong}");
         }
         assert!(keys.admit(&Head::default()).is_err());
+        // A key of a provider stands beside it.
+        let both = |first: &str, second: &str| {
+            keys.admit(&heads(&[first, second])).map(|tenant| tenant.unwrap().name.clone())
+        };
+        assert_eq!(both("secret", "sk-of-a-provider").unwrap(), "b");
+        assert_eq!(both("token-of-a-login", "secret").unwrap(), "b");
+        assert!(both("secret", "sk-0123456789abcdef").is_err(), "two tenants");
+        assert!(both("neither", "nor").is_err());
     }
 
     #[test]

@@ -215,6 +215,8 @@ mod tests {
             blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
+            tools: false,
+            query: None,
             priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,

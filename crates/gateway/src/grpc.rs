@@ -155,7 +155,7 @@ async fn begin(
     }
     if path == MODELS {
         incoming::message(core, settings, &metadata, body).await?;
-        let list = models::list(&core.house.shared.snapshot()).to_string();
+        let list = models::list(&core.house.shared.snapshot(), &core.house.cards.load()).to_string();
         let mut message = Vec::new();
         to_wire(&schema::MODELS_RESPONSE, list.as_bytes(), &[], Nulls::Dropped, &mut message)
             .map_err(|_| ServeError::Internal)?;

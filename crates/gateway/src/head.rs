@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Version};
 use plimsoll_types::{Forward, Priority, ServeError, Text};
+use smallvec::SmallVec;
 
 use crate::config::Requests;
 use crate::explain::Asked;
@@ -17,10 +18,12 @@ use crate::explain::Asked;
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) request_id: Option<Text>,
-    /// What the caller shows as a key.
-    pub(crate) key: Option<Bytes>,
-    /// Whether the key came twice, or in a scheme that is not ours.
+    /// What the caller shows as keys: as a rule one, and two where it has one of the gateway and one of a provider.
+    pub(crate) keys: SmallVec<[Bytes; 1]>,
+    /// Whether there is one in a scheme that is not ours.
     pub(crate) bad_key: bool,
+    /// Whether there is an Authorization field.
+    pub(crate) authorization: bool,
     /// Whether the content type is JSON; `None` where it is not said.
     pub(crate) json: Option<bool>,
     pub(crate) forward: Forward,
@@ -36,6 +39,10 @@ pub(crate) struct Head {
     pub(crate) residency: Option<Text>,
     pub(crate) host: Option<HeaderValue>,
     pub(crate) chunked: bool,
+    /// The query of the target.
+    pub(crate) query: Option<Text>,
+    /// Whether the caller would rather speak WebSocket.
+    pub(crate) websocket: bool,
 }
 
 /// How urgent a request is; backends do not see it.
@@ -53,7 +60,7 @@ const RESIDENCY: &str = "x-plimsoll-residency";
 ///
 /// What must be refused.
 pub(crate) fn read<B>(request: &Request<B>, limits: &Requests) -> Result<Head, ServeError> {
-    let mut head = Head::default();
+    let mut head = Head { query: request.uri().query().map(Text::from), ..Head::default() };
     let mut size = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     for (name, value) in request.headers() {
         size += name.as_str().len() + value.len() + 4;
@@ -77,10 +84,16 @@ impl Head {
                 None => {}
                 Some(_) => return Err(ServeError::invalid("the request has two Host fields")),
             },
-            header::AUTHORIZATION => match bearer(value) {
-                Some(key) => self.key(key),
-                None => self.bad_key = true,
-            },
+            header::AUTHORIZATION if self.authorization => {
+                return Err(ServeError::Unauthorized("the request has two Authorization fields"));
+            }
+            header::AUTHORIZATION => {
+                self.authorization = true;
+                match bearer(value) {
+                    Some(key) => self.key(key),
+                    None => self.bad_key = true,
+                }
+            }
             header::CONTENT_TYPE if self.json.is_some() => {
                 return Err(ServeError::UnsupportedMedia("the request has two Content-Type fields"));
             }
@@ -96,6 +109,7 @@ impl Head {
                 }
                 self.chunked = true;
             }
+            header::UPGRADE => self.websocket = value.as_bytes().eq_ignore_ascii_case(b"websocket"),
             header::EXPECT if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
                 return Err(ServeError::Expectation);
             }
@@ -160,8 +174,9 @@ impl Head {
     }
 
     fn key(&mut self, key: Bytes) {
-        // The same key under two names is harmless; two keys are somebody's mistake, or worse.
-        self.bad_key |= self.key.replace(key.clone()).is_some_and(|before| before != key);
+        if !self.keys.contains(&key) {
+            self.keys.push(key);
+        }
     }
 
     fn check_framing(&self, headers: &HeaderMap) -> Result<(), ServeError> {
@@ -293,15 +308,17 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_in_three_ways_and_not_in_two_at_once() {
-        let key = |fields: &[(&str, &str)]| look(fields).map(|head| (head.key, head.bad_key)).unwrap();
+    fn keys_come_in_three_ways_and_may_be_two() {
+        let keys =
+            |fields: &[(&str, &str)]| look(fields).map(|head| (head.keys.to_vec(), head.bad_key)).unwrap();
         assert_eq!(
-            key(&[("host", "h"), ("authorization", "Bearer k")]),
-            (Some(Bytes::from_static(b"k")), false)
+            keys(&[("host", "h"), ("authorization", "Bearer k")]),
+            (vec![Bytes::from_static(b"k")], false)
         );
-        assert_eq!(key(&[("host", "h"), ("x-api-key", "k")]).0, Some(Bytes::from_static(b"k")));
-        assert!(key(&[("host", "h"), ("authorization", "Bearer k"), ("authorization", "Bearer l")]).1);
-        assert!(key(&[("host", "h"), ("authorization", "Basic k")]).1);
+        let both =
+            keys(&[("host", "h"), ("authorization", "Bearer k"), ("x-api-key", "l"), ("api-key", "k")]);
+        assert_eq!(both.0, [Bytes::from_static(b"k"), Bytes::from_static(b"l")]);
+        assert!(keys(&[("host", "h"), ("authorization", "Basic k")]).1);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use plimsoll_engines::openai::Card;
 use plimsoll_engines::stepped::Stepped;
 use plimsoll_engines::{grpc, openai, simulated};
 use plimsoll_pipeline::Shared;
-use plimsoll_routing::{Backend, Fleet};
+use plimsoll_routing::{Backend, Fleet, Service};
 use plimsoll_types::Clock;
 use tokio_rustls::TlsAcceptor;
 
@@ -26,6 +27,8 @@ pub struct House {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) leaving: AtomicBool,
+    /// What backends say of the models that they were found to serve, by their names.
+    pub(crate) cards: ArcSwap<HashMap<String, Card>>,
     /// What metrics are told of the fleet.
     pub(crate) served: Served,
 }
@@ -68,6 +71,26 @@ impl House {
 
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
+    }
+
+    /// Whether this gateway can take requests: it is not leaving, and some backend that has models can be reached. That one is
+    /// limited upstream is told per backend, and is no outage here.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub(crate) fn readiness(&self) -> Result<(), &'static str> {
+        if self.is_leaving() {
+            return Err("draining");
+        }
+        let now = self.clock.now();
+        let serves = |backend: &Backend| {
+            !backend.spec.models.is_empty()
+                && backend.outlier.service(now) != Service::Ejected
+                && !backend.is_drained()
+        };
+        let is_ready = self.shared.snapshot().fleet.backends.iter().any(|backend| serves(backend));
+        if is_ready { Ok(()) } else { Err("no backend in service") }
     }
 
     pub(crate) fn settings(&self) -> arc_swap::Guard<Arc<Settings>> {

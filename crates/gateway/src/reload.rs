@@ -82,8 +82,10 @@ impl Reloader {
         for (key, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "this change needs a restart");
         }
-        match assemble::publish(&self.house, config, &self.found.borrow()) {
+        let published = assemble::publish(&self.house, config, &self.found.borrow());
+        match published {
             Ok(()) => {
+                self.found.borrow_mut().ask_again();
                 catalog::RELOADS.counter(&["applied"]).increment(1);
                 tracing::info!(file = %self.file.display(), "configuration applied");
             }

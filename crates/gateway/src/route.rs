@@ -1,5 +1,7 @@
 //! From method and path to what is asked.
 
+use std::borrow::Cow;
+
 use http::Method;
 use plimsoll_types::{Kind, ServeError};
 
@@ -10,6 +12,18 @@ pub(crate) enum Route<'a> {
     Serve(Kind),
     /// The models, or one of them.
     Models(Option<&'a str>),
+    /// Whether this gateway serves, for whoever balances load between gateways.
+    Health,
+}
+
+/// `path` without doubled slashes and without one at its end, which clients make when they join a base URL and a path. No
+/// path reaches a backend, so that it has no second meaning.
+pub(crate) fn slashes(path: &str) -> Cow<'_, str> {
+    if path.contains("//") || (path.len() > 1 && path.ends_with('/')) {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        return Cow::Owned(parts.fold(String::with_capacity(path.len()), |path, part| path + "/" + part));
+    }
+    Cow::Borrowed(path)
 }
 
 /// The route of `method` and `path`.
@@ -30,6 +44,9 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Ser
         "/v1/detokenize" | "/detokenize" => Kind::Detokenize,
         "/v1/messages" => Kind::Message,
         "/v1/models" => return Ok(Route::Models(None)),
+        "/" | "/health" | "/healthz" | "" if matches!(*method, Method::GET | Method::HEAD) => {
+            return Ok(Route::Health);
+        }
         _ => match path.strip_prefix("/v1/models/") {
             Some(id) if !id.is_empty() => return Ok(Route::Models(Some(id))),
             _ => {
@@ -50,13 +67,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn slashes_that_clients_join_a_base_url_with_have_no_second_meaning() {
+        for path in ["/v1/models", "/v1//models", "/v1/models/", "//v1///models//"] {
+            assert_eq!(slashes(path), "/v1/models");
+        }
+        assert_eq!(slashes("/"), "/");
+        assert_eq!(route(&Method::HEAD, "/health"), Ok(Route::Health));
+        assert!(route(&Method::POST, "/health").is_err());
+    }
+
+    #[test]
     fn every_kind_has_its_route() {
         for kind in Kind::ALL {
             assert_eq!(route(&Method::POST, kind.path()), Ok(Route::Serve(kind)));
             assert_eq!(route(&Method::GET, kind.path()), Err(ServeError::WrongMethod { allowed: "POST" }));
         }
         assert_eq!(route(&Method::GET, "/v1/models/a/b"), Ok(Route::Models(Some("a/b"))));
-        for path in ["/", "/v1", "/v1/models/", "/v1/../admin", "//v1/models", "/v1/chat/completions;/x"] {
+        for path in ["/v1", "/v1/models/", "/v1/../admin", "//v1/models", "/v1/chat/completions;/x"] {
             assert!(matches!(route(&Method::POST, path), Err(ServeError::UnknownRoute { .. })), "{path}");
         }
     }

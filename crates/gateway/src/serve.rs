@@ -21,7 +21,7 @@ use crate::head;
 use crate::house::Settings;
 use crate::node;
 use crate::openai::{error, models};
-use crate::route::{Route, route};
+use crate::route::{Route, route, slashes};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -37,8 +37,10 @@ pub(crate) async fn respond(
     }
     let settings = core.settings();
     let mut id = None;
-    let kind = match route(request.method(), request.uri().path()) {
+    // Errors look as those of the API that was asked, whether or not it has such a route.
+    let kind = match route(request.method(), &slashes(request.uri().path())) {
         Ok(Route::Serve(kind)) => Some(kind),
+        _ if request.uri().path().starts_with("/v1/messages") => Some(Kind::Message),
         _ => None,
     };
     let body_is_read = request.body().is_end_stream();
@@ -54,6 +56,10 @@ pub(crate) async fn respond(
     };
     let id = id.unwrap_or_else(|| core.new_id());
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(id.as_bytes())) {
+        if kind == Some(Kind::Message) {
+            // Anthropic's SDKs read this one; what the backend gave is the better one, if it gave any.
+            response.headers_mut().entry("request-id").or_insert_with(|| value.clone());
+        }
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
@@ -64,7 +70,8 @@ fn ends_connection(error: &ServeError) -> bool {
     !matches!(
         error,
         ServeError::UnknownModel { .. }
-            | ServeError::Refused { .. }
+            | ServeError::ModelNotKnownYet { .. }
+            | ServeError::Refused(_)
             | ServeError::Overloaded { .. }
             | ServeError::NotInTime { .. }
             | ServeError::Pushback { .. }
@@ -119,12 +126,21 @@ async fn admit(
         let asked = (request.method(), request.uri().path());
         return node::answer(core, settings, asked).await.map(Admitted::Answered);
     }
+    let path = slashes(request.uri().path());
+    if let Ok(Route::Health) = route(request.method(), &path) {
+        // Whoever balances load between gateways has no key.
+        return Ok(Admitted::Answered(health(core)));
+    }
     let tenant = settings.keys.admit(&head)?;
-    let kind = match route(request.method(), request.uri().path())? {
-        Route::Serve(kind) => kind,
-        Route::Models(name) => {
+    let kind = match route(request.method(), &path) {
+        Ok(Route::Serve(kind)) => kind,
+        Ok(Route::Health) => return Ok(Admitted::Answered(health(core))),
+        Err(ServeError::WrongMethod { .. }) if head.websocket => return Err(ServeError::NoWebSocket),
+        Err(error) => return Err(error),
+        Ok(Route::Models(name)) => {
             let snapshot = core.house.shared.snapshot();
-            return models::answer(request.method(), name, &snapshot).map(Admitted::Answered);
+            let known = (&*snapshot, &**core.house.cards.load());
+            return models::answer(request.method(), name, known).map(Admitted::Answered);
         }
     };
     if head.json == Some(false) {
@@ -147,6 +163,8 @@ async fn admit(
         model: peeked.model,
         model_at: peeked.model_at,
         stream: peeked.stream,
+        tools: peeked.tools,
+        query: head.query.take(),
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,
@@ -162,6 +180,20 @@ async fn admit(
         received,
     };
     Ok(Admitted::Asks(Box::new(plimsoll_types::Request { envelope, body }), asked))
+}
+
+/// Whether this gateway serves, and no more: anybody may ask.
+fn health(core: &Core) -> Response<Body> {
+    let (status, text) = match core.house.readiness() {
+        Ok(()) => (StatusCode::OK, "ok\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    };
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 fn relay(answer: plimsoll_pipeline::Response, (kind, asked): (Kind, Asked)) -> Response<Body> {

@@ -129,12 +129,29 @@ async fn a_stream_that_ends_before_its_first_token_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn a_stream_that_begins_with_an_error_or_with_rubbish_is_not_noticed() {
-    for first in [r#"{"error":{"message":"out of memory","code":500}}"#, "{\"choices\":[{\"del"] {
+async fn a_stream_that_begins_with_an_error_is_not_noticed() {
+    is_not_noticed("failed", "", async |mut call| {
+        call.begin().await;
+        call.event(r#"{"error":{"message":"out of memory","code":500}}"#).await;
+        call.is_left().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_an_error_or_nothing_under_a_status_of_success_is_not_noticed() {
+    for (kind, body) in [
+        ("text/html", "<!doctype html><html>Maintenance</html>"),
+        ("application/json", r#"{"error":{"message":"upstream failed","code":502}}"#),
+        ("application/json", ""),
+        ("application/json", r#"{"choices":[{"message":{"content":"cut"#),
+    ] {
         is_not_noticed("failed", "", async |mut call| {
-            call.begin().await;
-            call.event(first).await;
-            call.is_left().await;
+            let length = body.len();
+            call.write(format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+            ))
+            .await;
         })
         .await;
     }

@@ -76,6 +76,7 @@ async fn of_the_clients_fields_only_listed_ones_go_to_the_backend() {
         call.head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0.to_lowercase())).collect();
     names.sort_unstable();
     let expected = [
+        "accept-encoding",
         "anthropic-beta",
         "anthropic-version",
         "content-length",

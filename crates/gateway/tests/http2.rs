@@ -97,7 +97,7 @@ async fn a_backend_may_speak_http2() {
     assert_eq!(call.request.uri.authority().unwrap().as_str(), backend.address.to_string());
     let mut names: Vec<&str> = call.request.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["content-length", "content-type", "user-agent", "x-request-id"]);
+    assert_eq!(names, ["accept-encoding", "content-length", "content-type", "user-agent", "x-request-id"]);
     call.answer(200, r#"{"usage":{"prompt_tokens":3,"completion_tokens":2}}"#).await;
     assert_eq!(client.answer().await.status, 200);
     gateway.is_at_rest().await;

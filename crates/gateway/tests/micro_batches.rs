@@ -228,7 +228,6 @@ async fn where_an_answer_is_not_one_for_each_everybody_asks_alone_and_goes_on_to
         json!({"data": [{"embedding": [1.0]}, item(1)]}),
         json!({"object": "list"}),
         json!([{"data": [item(0)]}, {"data": [item(0)]}]),
-        json!("not an object"),
     ] {
         let mut backends = Backends::start(1).await;
         let (gateway, mut first, call) = busy(&mut backends, ON).await;

@@ -46,19 +46,45 @@ async fn half_an_event_is_not_passed_on_and_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_not_json_ends_with_an_error() {
-    ends_with_an_error("", "upstream_error", async |mut call| {
-        call.event("{\"choices\":[{\"delta\":").await;
-        call.is_left().await;
-    })
+async fn an_event_that_is_not_json_says_nothing_and_passes() {
+    let mut backends = Backends::start(1).await;
+    let gateway = Gateway::before(&backends).await;
+    let mut client = gateway.stream().await;
+    let mut call = backends.next().await;
+    call.begin_with("once").await;
+    call.event(": keepalive").await;
+    call.finish().await;
+    client.begun().await;
+    assert_eq!(client.token().await, "once");
+    assert_eq!(client.event().await.unwrap(), "data: : keepalive");
+    assert_eq!(client.rest().await.last().unwrap(), "data: [DONE]");
+    gateway.is_at_rest().await;
+    assert_eq!(gateway.of_model("plimsoll_requests_total", &[("outcome", "ok")]).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_a_stream_keeps_its_code_and_is_not_blamed_on_the_backend() {
+    let mut backends = Backends::start(1).await;
+    let gateway = Gateway::before(&backends).await;
+    let mut client = gateway.stream().await;
+    let mut call = backends.next().await;
+    call.begin_with("once").await;
+    call.event(
+        r#"{"error":{"message":"too long","type":"invalid_request_error","code":"context_length_exceeded"}}"#,
+    )
     .await;
+    client.begun().await;
+    assert_eq!(client.token().await, "once");
+    assert_eq!(client.error_at_end().await, "context_length_exceeded");
+    gateway.is_at_rest().await;
+    assert_eq!(gateway.of_model("plimsoll_requests_total", &[("outcome", "client_error")]).await, 1.0);
 }
 
 #[tokio::test]
 async fn an_event_without_end_ends_with_an_error() {
     ends_with_an_error("", "upstream_error", async |mut call| {
-        let long = "a".repeat(64 << 10);
-        for _ in 0..32 {
+        let long = "a".repeat(1 << 20);
+        for _ in 0..=32 {
             call.piece(&long).await;
         }
         call.is_left().await;

@@ -55,7 +55,7 @@ async fn a_path_that_is_none_is_not_found() {
     let backends = Backends::start(1).await;
     let gateway = Gateway::before(&backends).await;
     for path in
-        ["/", "/v1", "/metrics", "/v1/chat/completions/", "/v1/models/", "//v1/models", "/v1/%6dodels"]
+        ["/", "/v1", "/metrics", "/health", "/v1/chat/completionss", "/v1/%6dodels", "/v1/../v1/models"]
     {
         let answer = gateway.ask("POST", path, &[], "{}").await;
         assert_eq!(shape(&answer), invalid(404, None, "unknown_url"), "{path}");
@@ -69,7 +69,7 @@ async fn the_wrong_method_is_told_the_right_one() {
     for (method, path, allowed) in [
         ("GET", "/v1/chat/completions", "POST"),
         ("PUT", "/v1/embeddings", "POST"),
-        ("DELETE", "/v1/models", "GET"),
+        ("DELETE", "/v1/models", "GET, HEAD"),
     ] {
         let answer = gateway.ask(method, path, &[], "").await;
         assert_eq!(shape(&answer), invalid(405, None, "method_not_allowed"), "{method} {path}");
@@ -145,7 +145,7 @@ async fn a_body_that_cannot_be_served_says_what_to_change() {
         ("{\"model\":7}".to_owned(), Some("model"), "invalid_value"),
         (format!("{{\"model\":\"{model}\",\"stream\":\"yes\"}}"), Some("stream"), "invalid_value"),
         (format!("{{\"model\":\"{model}\",\"model\":\"x\"}}"), Some("model"), "invalid_value"),
-        (format!("{{\"model\":\"{model}\",\"max_tokens\":-1}}"), Some("max_tokens"), "invalid_value"),
+        (format!("{{\"model\":\"{model}\",\"max_tokens\":\"7\"}}"), Some("max_tokens"), "invalid_value"),
         (format!("{{\"model\":\"{model}\",\"chat_template\":\"x\"}}"), None, "field_not_allowed"),
     ] {
         let answer = gateway.ask("POST", "/v1/chat/completions", &[], &body).await;

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use plimsoll_engines::{Answer, Failure};
 use plimsoll_routing::{Backend, Verdict};
-use plimsoll_types::{Chunk, Clock, Head, Instant, Peeked, ServeError};
+use plimsoll_types::{Chunk, Clock, Head, Instant, Peeked, Refusal, ServeError};
 use smallvec::SmallVec;
 
 use crate::sweeper::Watch;
 
 /// How long a backend that pushes back without saying for how long is left alone.
 const PUSHBACK: Duration = Duration::from_secs(1);
+/// How long one is left alone whose account is empty, at least.
+const LASTING: Duration = Duration::from_secs(300);
 /// Bytes of an answer that may come before its first token: roles, comments, Azure's filter results.
 const MAX_PRELUDE: usize = 1 << 20;
 
@@ -31,15 +33,23 @@ pub(crate) enum Ended {
     Timeout,
     /// The backend answered with a status that is its own fault.
     Status(u16),
-    Pushback(Duration),
+    /// The backend asks to be left alone for so long, in these words.
+    Pushback(Duration, Box<Refusal>),
     /// The backend refused the request, which is the request's fault.
-    Refused(ServeError),
+    Refused(Box<Refusal>),
+    /// The backend refused the request, and another one may serve it: it lacks the model, or room for such a prompt, or a
+    /// filter before it does not like the prompt.
+    Elsewhere(Box<Refusal>),
     /// The caller's time is over, or ours.
     Over(ServeError),
 }
 
+/// Its listener is closed, and what it had to do is not done: so ends a rolling update.
+pub(crate) const GONE: Failure = Failure::Broken("it closed its listener and fell silent");
+
 /// What second tries are made for.
-pub(crate) const RETRY_REASONS: [&str; 5] = ["unreachable", "failed", "status", "timeout", "pushback"];
+pub(crate) const RETRY_REASONS: [&str; 6] =
+    ["unreachable", "failed", "status", "timeout", "pushback", "refused"];
 
 impl Ended {
     pub(crate) fn verdict(&self) -> Option<Verdict> {
@@ -47,8 +57,12 @@ impl Ended {
             Self::Failure(Failure::Unreachable(_)) => Some(Verdict::Unreachable),
             Self::Failure(Failure::Broken(_)) | Self::Status(_) => Some(Verdict::Failed),
             Self::Timeout => Some(Verdict::Timeout),
-            Self::Pushback(wait) => Some(Verdict::Pushback(*wait)),
-            Self::Refused(_) => Some(Verdict::Refused),
+            // An account that is empty is not filled in seconds.
+            Self::Pushback(wait, refusal) if refusal.is_lasting() => {
+                Some(Verdict::Pushback((*wait).max(LASTING)))
+            }
+            Self::Pushback(wait, _) => Some(Verdict::Pushback(*wait)),
+            Self::Refused(_) | Self::Elsewhere(_) => Some(Verdict::Refused),
             Self::Over(_) => None,
         }
     }
@@ -60,7 +74,8 @@ impl Ended {
             Self::Failure(Failure::Broken(_)) => Some("failed"),
             Self::Status(_) => Some("status"),
             Self::Timeout => Some("timeout"),
-            Self::Pushback(_) => Some("pushback"),
+            Self::Pushback(..) => Some("pushback"),
+            Self::Elsewhere(_) => Some("refused"),
             Self::Refused(_) | Self::Over(_) => None,
         }
     }
@@ -76,8 +91,14 @@ impl Ended {
             Self::Failure(Failure::Broken(why)) => ServeError::Backend(why),
             Self::Status(_) => ServeError::Backend("it answered with an error of its own"),
             Self::Timeout => ServeError::Deadline("the backend took too long to begin its answer"),
-            Self::Pushback(retry_after) => ServeError::Pushback { retry_after },
-            Self::Refused(error) | Self::Over(error) => error,
+            Self::Pushback(retry_after, refusal) if refusal.message.is_empty() => {
+                ServeError::Pushback { retry_after }
+            }
+            Self::Pushback(retry_after, refusal) => {
+                Refusal { retry_after: Some(retry_after), ..*refusal }.into()
+            }
+            Self::Refused(refusal) | Self::Elsewhere(refusal) => ServeError::Refused(refusal),
+            Self::Over(error) => error,
         }
     }
 }
@@ -91,6 +112,8 @@ pub(crate) struct Limits {
     pub(crate) lately: Duration,
     /// When one that is at work for others is given up too.
     pub(crate) longest: Instant,
+    /// How long one that has given a sign of life may take until its first token.
+    pub(crate) quiet: Duration,
     /// When the caller's time is over.
     pub(crate) caller: Instant,
 }
@@ -109,18 +132,27 @@ pub(crate) async fn first(
     match head.status {
         200..=299 if head.stream => exchange.first_token(head).await,
         200..=299 => exchange.plain(head).await,
-        429 => Err(Ended::Pushback(head.retry_after.unwrap_or(PUSHBACK))),
         // Our credentials at the backend are wrong: nothing that the caller could mend.
-        401 | 403 | 407 => {
+        401 | 407 => {
             tracing::warn!(status = head.status, "a backend refuses the gateway's credentials");
             Err(Ended::Status(head.status))
         }
-        400..=499 => {
-            let body = exchange.plain(head.clone()).await?;
-            let bytes = body.chunks.first().map(|chunk| chunk.bytes.clone()).unwrap_or_default();
-            Err(Ended::Refused(plimsoll_engines::refusal(head.status, &bytes)))
-        }
+        400..=499 | 529 => Err(judged(exchange.refusal(head).await?)),
+        503 if head.retry_after.is_some() => Err(judged(exchange.refusal(head).await?)),
         status => Err(Ended::Status(status)),
+    }
+}
+
+/// What a refusal means, whether it came as a status, as an event, or under a status of success.
+fn judged(refusal: Refusal) -> Ended {
+    let refusal = Box::new(refusal);
+    match refusal.status {
+        429 | 503 | 529 => Ended::Pushback(refusal.retry_after.unwrap_or(PUSHBACK), refusal),
+        // A filter before one backend may not like what another serves.
+        403 => Ended::Elsewhere(refusal),
+        408 | 500.. => Ended::Status(refusal.status),
+        _ if refusal.is_of_this_backend() => Ended::Elsewhere(refusal),
+        _ => Ended::Refused(refusal),
     }
 }
 
@@ -162,6 +194,8 @@ impl Waiting<'_> {
             Err(Ended::Over(ServeError::Draining))
         } else if now >= self.watch.caller.get() {
             Err(Ended::Over(ServeError::Deadline("the time that the caller allows is over")))
+        } else if self.backend.is_gone(now) {
+            Err(Ended::Failure(GONE))
         } else if now < self.watch.limit.get() {
             Ok(())
         } else if now < self.limits.longest && self.backend.is_at_work(now, self.limits.lately) {
@@ -183,7 +217,11 @@ impl Waiting<'_> {
             };
             let Peeked { token_events, error, done, finish, .. } = chunk.peeked;
             if error && token_events == 0 {
-                return Err(Ended::Failure(Failure::Broken("it reported an error before the first token")));
+                return Err(self.reported_error("it reported an error before the first token"));
+            }
+            if chunks.is_empty() {
+                // It lives. Whether it reads, thinks, searches or holds a call of a tool back: that takes minutes.
+                self.watch.limit.set(self.clock.now() + self.limits.quiet);
             }
             size += chunk.bytes.len();
             chunks.push(chunk);
@@ -193,6 +231,25 @@ impl Waiting<'_> {
         }
     }
 
+    /// What the backend said of an error that it reported elsewhere than in its status.
+    fn reported_error(&self, why: &'static str) -> Ended {
+        let refusal = self.watch.answer.borrow_mut().as_deref_mut().and_then(Answer::refusal);
+        refusal.map_or(Ended::Failure(Failure::Broken(why)), |refusal| judged(*refusal))
+    }
+
+    /// What the backend says by an answer with this head.
+    async fn refusal(&mut self, head: Head) -> Result<Refusal, Ended> {
+        let chunk = self.ask(|answer, cx| answer.poll_chunk(cx)).await?;
+        let bytes = chunk.and_then(Result::ok).unwrap_or_default().bytes;
+        let says =
+            |name: &str| head.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| &**value);
+        Ok(Refusal {
+            retry_after: head.retry_after,
+            should_retry: says("x-should-retry").and_then(|word| word.parse().ok()),
+            ..plimsoll_engines::refusal(head.status, &bytes)
+        })
+    }
+
     async fn plain(&mut self, head: Head) -> Result<Begun, Ended> {
         let chunk = self.ask(|answer, cx| answer.poll_chunk(cx)).await?;
         let chunk = chunk.transpose().map_err(Ended::Failure)?.unwrap_or_else(|| Chunk {
@@ -200,6 +257,9 @@ impl Waiting<'_> {
             peeked: Peeked { done: true, ..Peeked::default() },
             ..Chunk::default()
         });
+        if chunk.peeked.error {
+            return Err(self.reported_error("it reported an error under a status of success"));
+        }
         Ok(Begun { head, chunks: SmallVec::from_iter([chunk]) })
     }
 }

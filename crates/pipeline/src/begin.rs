@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plimsoll_engines::Call;
 use plimsoll_routing::{Allowed, Answer, Dispatched, PickError, RequestShape, Writing};
-use plimsoll_types::{Envelope, Instant, Kind, Request, ServeError, Usage};
+use plimsoll_types::{Envelope, Instant, Request, ServeError, Usage};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ use crate::{Config, Pipeline, Snapshot};
 const MAX_TRIED: usize = 16;
 /// What a token of a plain answer may take, for those that say how many they want.
 const SLOW_TOKEN: Duration = Duration::from_millis(100);
+/// What a token of its prompt may take.
+const SLOW_PROMPT: Duration = Duration::from_millis(10);
 /// An admitted request and all that was taken for it.
 pub(crate) struct Job {
     pub(crate) core: Rc<Pipeline>,
@@ -147,8 +149,10 @@ pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
 
 /// An answer that has begun, of a job that goes nowhere else for now.
 pub(crate) fn live(job: Job, (begun, dispatched): (Begun, Sent)) -> Live {
-    let idle = job.held.snapshot.config.idle_limit;
-    let gap = job.request.envelope.patience.map_or(idle, |patience| patience.min(idle));
+    let (config, envelope) = (&job.held.snapshot.config, &job.request.envelope);
+    // Engines read the call of a tool as a whole before they tell it, and say nothing meanwhile.
+    let idle = if envelope.tools { config.quiet_limit } else { config.idle_limit };
+    let gap = envelope.patience.map_or(idle, |patience| patience.min(idle));
     let deadline = job.request.envelope.deadline.unwrap_or(Instant::NEVER);
     Live { begun, dispatched, held: job.held, gap, deadline, rest: None }
 }
@@ -209,6 +213,7 @@ fn give_up(job: &Job, mut dispatched: Sent, ended: &Ended, now: Instant) -> Opti
     job.held.watch.answer.borrow_mut().take();
     // No backend has it until the next attempt.
     job.held.watch.limit.set(Instant::NEVER);
+    job.held.watch.backend.borrow_mut().take();
     if let Some(verdict) = ended.verdict() {
         dispatched.judge(verdict, now, &job.held.snapshot.fleet.config);
     }
@@ -301,6 +306,7 @@ async fn attempt_at(job: &Job, dispatched: &mut Sent) -> Result<Begun, Ended> {
         None => answer,
     };
     job.held.watch.answer.borrow_mut().replace(answer);
+    job.held.watch.backend.borrow_mut().replace(Arc::clone(&dispatched.backend));
     let limits = limits(job, dispatched.expected_ttft, now);
     let begun = attempt::first(&job.held.watch, clock, (limits, &dispatched.backend)).await;
     if job.held.watch.answer.borrow().as_ref().is_some_and(|answer| answer.is_accounted_for()) {
@@ -321,17 +327,23 @@ async fn attempt_at(job: &Job, dispatched: &mut Sent) -> Result<Begun, Ended> {
 
 fn limits(job: &Job, expected: f32, now: Instant) -> Limits {
     let (config, envelope): (&Config, _) = (&job.held.snapshot.config, &job.request.envelope);
-    let attempt = match (envelope.stream, envelope.kind, envelope.max_tokens) {
+    // Nothing comes of a whole answer before its end: its limit grows with its work.
+    let whole = config.ttft_limit * 2 + SLOW_PROMPT * envelope.prompt_tokens;
+    let attempt = match (envelope.stream, envelope.kind.streams(), envelope.max_tokens) {
         (true, ..) => config.first_token_limit(expected),
-        (false, Kind::Chat | Kind::Completion | Kind::Response | Kind::Message, Some(tokens)) => {
-            (config.ttft_limit + SLOW_TOKEN * tokens).min(config.answer_limit)
-        }
-        (false, Kind::Chat | Kind::Completion | Kind::Response | Kind::Message, None) => config.answer_limit,
-        (false, ..) => config.ttft_limit,
+        (false, true, Some(tokens)) => (whole + SLOW_TOKEN * tokens).min(config.answer_limit),
+        (false, true, None) => config.answer_limit,
+        (false, false, _) => whole.min(config.answer_limit),
     };
     // Minutes, as SDKs wait: an address may lose one request and answer others.
     let longest = now + (config.ttft_limit * 4).min(config.answer_limit).max(attempt);
-    Limits { attempt: now + attempt, lately: config.ttft_floor, longest, caller: callers_limit(envelope) }
+    Limits {
+        attempt: now + attempt,
+        lately: config.ttft_floor,
+        longest,
+        quiet: config.quiet_limit,
+        caller: callers_limit(envelope),
+    }
 }
 
 /// When the caller stops waiting for the first token of a stream, or for all of a whole answer.

@@ -34,8 +34,10 @@ pub struct Config {
     pub ttft_factor: f64,
     /// However soon a first token is expected, the backend has this long.
     pub ttft_floor: Duration,
-    /// The longest silence of a backend inside a stream.
+    /// The longest silence of a backend inside a stream: no byte.
     pub idle_limit: Duration,
+    /// The longest time without output of a backend that gives signs of life.
+    pub quiet_limit: Duration,
     /// The longest that a plain answer may take.
     pub answer_limit: Duration,
     /// The longest that a client may leave its stream unread.
@@ -74,6 +76,7 @@ impl Default for Config {
             ttft_factor: 20.0,
             ttft_floor: Duration::from_secs(5),
             idle_limit: Duration::from_secs(15),
+            quiet_limit: Duration::from_secs(600),
             answer_limit: Duration::from_secs(600),
             stall_limit: Duration::from_secs(60),
             hold_headers: Duration::from_secs(10),
@@ -102,7 +105,10 @@ impl Config {
     /// How long a backend has for its first token, if it is expected after `expected` seconds.
     pub(crate) fn first_token_limit(&self, expected: f32) -> Duration {
         let derived = Duration::try_from_secs_f64(f64::from(expected.max(0.0)) * self.ttft_factor);
-        derived.unwrap_or(Duration::MAX).clamp(self.ttft_floor.min(self.ttft_limit), self.ttft_limit)
+        // A prompt that takes long to read is no silence.
+        let expected = Duration::try_from_secs_f32(expected.max(0.0) * 2.0).unwrap_or(Duration::MAX);
+        let most = self.ttft_limit.max(expected.min(self.quiet_limit));
+        derived.unwrap_or(Duration::MAX).clamp(self.ttft_floor.min(self.ttft_limit), most)
     }
 }
 
@@ -161,7 +167,8 @@ impl Section for Config {
         keys.number(key, 0..=10, &mut self.continuations);
         let key = Key::new(
             "ttft_limit_ms",
-            "The longest wait for the first token at one backend; then another is tried.",
+            "The longest wait for a sign of life at one backend, or twice the time to first token that is expected there; then \
+             another is tried.",
         );
         keys.millis(key, 10..=3_600_000, &mut self.ttft_limit);
         let key = Key::new(
@@ -172,8 +179,18 @@ impl Section for Config {
         let key =
             Key::new("ttft_floor_ms", "However soon a first token is expected, the backend has this long.");
         keys.millis(key, 10..=3_600_000, &mut self.ttft_floor);
-        let key = Key::new("idle_limit_ms", "The longest silence of a backend inside a stream.");
+        let key = Key::new(
+            "idle_limit_ms",
+            "The longest silence of a backend inside a stream, without a byte. For requests with tools `quiet_limit_ms` \
+             stands in for it: engines read the call of a tool as a whole before they send it.",
+        );
         keys.millis(key, 10..=3_600_000, &mut self.idle_limit);
+        let key = Key::new(
+            "quiet_limit_ms",
+            "The longest time without output, before the first token or after any, of a backend that gives signs of life: \
+             comments, pings, the role, events of searches. SDKs wait 600 s.",
+        );
+        keys.millis(key, 10..=86_400_000, &mut self.quiet_limit);
         let key = Key::new("answer_limit_ms", "The longest that a plain answer may take.");
         keys.millis(key, 10..=86_400_000, &mut self.answer_limit);
         let key = Key::new("stall_limit_ms", "The longest that a client may leave its stream unread.");

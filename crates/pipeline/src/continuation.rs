@@ -86,6 +86,7 @@ pub(crate) fn go_on(mut live: Box<Live>, why: &ServeError, now: Instant) -> Resu
     let Live { dispatched, mut held, .. } = *live;
     held.watch.answer.borrow_mut().take();
     held.watch.limit.set(Instant::NEVER);
+    held.watch.backend.borrow_mut().take();
     held.meter.goes_on();
     rest.lost.push(dispatched.backend.slot);
     // It gives back what it has taken there.

@@ -139,7 +139,10 @@ impl Meter {
 
     pub(crate) fn failed(&mut self, error: &ServeError) {
         self.outcome = match error {
-            ServeError::Refused { .. } | ServeError::Invalid { .. } => Outcome::ClientError,
+            ServeError::Refused(refusal) if refusal.status < 500 && refusal.status != 429 => {
+                Outcome::ClientError
+            }
+            ServeError::Invalid { .. } => Outcome::ClientError,
             ServeError::Deadline(_) => Outcome::Timeout,
             _ => Outcome::BackendError,
         };

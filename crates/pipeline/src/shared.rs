@@ -53,9 +53,12 @@ impl Snapshot {
     }
 
     pub(crate) fn lane(&self, model: &str) -> Result<Arc<Lane>, ServeError> {
-        self.lanes.get(model).cloned().ok_or_else(|| ServeError::UnknownModel {
-            model: model.chars().take(200).collect(),
-            known: self.fleet.known_models().to_owned(),
+        self.lanes.get(model).cloned().ok_or_else(|| {
+            let model = model.chars().take(200).collect();
+            if self.fleet.backends.iter().any(|backend| backend.spec.models.is_empty()) {
+                return ServeError::ModelNotKnownYet { model };
+            }
+            ServeError::UnknownModel { model, known: self.fleet.known_models().to_owned() }
         })
     }
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use plimsoll_engines::Answer;
+use plimsoll_routing::Backend;
 use plimsoll_types::{Clock, Instant};
 use slab::Slab;
 
@@ -43,6 +44,8 @@ pub(crate) struct Watch {
     /// Whether all that runs is to end.
     pub(crate) cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// The backend that has the request.
+    pub(crate) backend: RefCell<Option<Arc<Backend>>>,
     /// The answer stands here so that the sweeper can end it when nobody else will.
     pub(crate) answer: RefCell<Option<Box<dyn Answer>>>,
 }
@@ -59,7 +62,8 @@ impl Watch {
 
     fn look(&self, now: Instant) {
         if self.pending.get() {
-            if now >= self.limit.get().min(self.caller.get()).min(self.quiet.get()) {
+            let is_gone = || self.backend.borrow().as_ref().is_some_and(|backend| backend.is_gone(now));
+            if now >= self.limit.get().min(self.caller.get()).min(self.quiet.get()) || is_gone() {
                 self.fire();
             }
         } else if now >= self.stall.get() {
@@ -148,6 +152,7 @@ impl Sweeper {
             fired: Cell::new(false),
             cut: Cell::new(false),
             waker: RefCell::default(),
+            backend: RefCell::default(),
             answer: RefCell::default(),
         });
         let slot = self.watches.borrow_mut().insert(Rc::clone(&watch));

@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use plimsoll_engines::Failure;
+use plimsoll_engines::{Answer, Failure};
 use plimsoll_routing::{Backend, Verdict};
 use plimsoll_types::{Chunk, Clock, Instant, Peeked, ServeError};
 
-use crate::attempt::poll_chunk;
+use crate::attempt::{GONE, poll_chunk};
 use crate::begin::Live;
 use crate::continuation::{Beginning, go_on};
 use crate::sweeper::Watch;
@@ -58,6 +58,8 @@ struct Flowing {
     seen: Peeked,
     /// How many of the chunks that were held back went out.
     sent: usize,
+    /// When the time is over in which there is to be output, whatever signs of life come.
+    quiet_until: Instant,
 }
 
 impl TokenStream {
@@ -134,7 +136,7 @@ impl TokenStream {
                         return self.send(chunk);
                     }
                     if flowing.seen.error && !flowing.seen.done {
-                        return self.broke(Failure::Broken("it reported an error"), cx);
+                        return self.reported_error(cx);
                     }
                     if self.watch.fired.get() {
                         match flowing.passed_limit(&self.watch, self.clock.now()) {
@@ -182,8 +184,7 @@ impl TokenStream {
         // How long this process stood still says nothing of who writes.
         let waited = self.watch.pending.replace(false) & !self.watch.stood_still.replace(false);
         let chunk = flowing.take_in(chunk, now, waited);
-        let gap = if flowing.seen.done { AFTER_DONE } else { flowing.live.gap };
-        self.watch.limit.set(now + gap);
+        self.watch.limit.set(flowing.limit(now));
         self.watch.quiet.set(if flowing.stream { now + self.keep_alive } else { Instant::NEVER });
         self.watch.stall.set(now + flowing.live.held.snapshot.config.stall_limit);
         chunk
@@ -214,7 +215,7 @@ impl TokenStream {
             return Poll::Ready(None);
         };
         let now = self.clock.now();
-        let Flowing { live, stream, seen, sent } = *flowing;
+        let Flowing { live, stream, seen, sent, quiet_until } = *flowing;
         match go_on(live, &error, now) {
             Ok(beginning) => {
                 self.state = State::Beginning(beginning);
@@ -225,7 +226,8 @@ impl TokenStream {
                 Poll::Pending
             }
             Err(live) => {
-                self.state = State::Live(Box::new(Flowing { live, stream, seen, sent }));
+                let flowing = Flowing { live, stream, seen, sent, quiet_until };
+                self.state = State::Live(Box::new(flowing));
                 self.fail(error)
             }
         }
@@ -240,6 +242,23 @@ impl TokenStream {
         flowing.judge(Verdict::Failed, now);
         let (Failure::Broken(why) | Failure::Unreachable(why)) = failure;
         self.lost(ServeError::Backend(why), cx)
+    }
+
+    /// The backend reported an error. If the request is to blame, its caller is told so; otherwise the backend is.
+    fn reported_error(&mut self, cx: &Context<'_>) -> Poll<Option<Flow>> {
+        let refusal = self.watch.answer.borrow_mut().as_deref_mut().and_then(Answer::refusal);
+        let State::Live(flowing) = &mut self.state else { return Poll::Ready(None) };
+        match refusal {
+            None => self.broke(Failure::Broken("it reported an error"), cx),
+            Some(refusal) if refusal.status < 500 && !matches!(refusal.status, 408 | 429) => {
+                flowing.judge(Verdict::Refused, self.clock.now());
+                self.fail(ServeError::Refused(refusal))
+            }
+            Some(refusal) => {
+                flowing.judge(Verdict::Failed, self.clock.now());
+                self.lost(ServeError::Refused(refusal), cx)
+            }
+        }
     }
 
     fn end(&mut self, cx: &Context<'_>) -> Poll<Option<Flow>> {
@@ -259,7 +278,9 @@ impl Flowing {
     /// The answer has begun: what was held back is taken in as if it came now.
     fn new(live: Live, clock: &dyn Clock) -> Self {
         let (now, stream) = (clock.now(), live.begun.head.stream);
-        let mut flowing = Self { live: Box::new(live), stream, seen: Peeked::default(), sent: 0 };
+        let quiet_until = now + live.held.snapshot.config.quiet_limit;
+        let (live, seen) = (Box::new(live), Peeked::default());
+        let mut flowing = Self { live, stream, seen, sent: 0, quiet_until };
         for index in 0..flowing.live.begun.chunks.len() {
             let chunk = std::mem::take(&mut flowing.live.begun.chunks[index]);
             flowing.live.begun.chunks[index] = flowing.take_in(chunk, now, false);
@@ -267,12 +288,17 @@ impl Flowing {
         let (watch, config) = (&flowing.live.held.watch, &flowing.live.held.snapshot.config);
         watch.pending.set(false);
         watch.fired.set(false);
-        watch.limit.set(now + flowing.live.gap);
+        watch.limit.set(flowing.limit(now));
         watch.caller.set(flowing.live.deadline);
         watch.stood_still.set(false);
         watch.quiet.set(if flowing.stream { now + config.keep_alive } else { Instant::NEVER });
         watch.stall.set(now + config.stall_limit);
         flowing
+    }
+
+    /// When the backend is given up unless more comes than has come by now.
+    fn limit(&self, now: Instant) -> Instant {
+        if self.seen.done { now + AFTER_DONE } else { (now + self.live.gap).min(self.quiet_until) }
     }
 
     /// Gives what of it the client is to be told.
@@ -285,6 +311,7 @@ impl Flowing {
         self.live.held.meter.chunk(now, &chunk.peeked, waited);
         if chunk.peeked.token_events > 0 {
             self.live.dispatched.token(now, chunk.peeked.token_events);
+            self.quiet_until = now + self.live.held.snapshot.config.quiet_limit;
         }
         chunk
     }
@@ -314,7 +341,8 @@ impl Flowing {
         if watch.answer.borrow().is_none() {
             return Some(Passed::Callers(ServeError::Deadline("the client did not read its stream")));
         }
-        if now < watch.limit.get().min(watch.caller.get()) || !watch.pending.get() {
+        let is_gone = self.live.dispatched.backend.is_gone(now) && !self.seen.done;
+        if (now < watch.limit.get().min(watch.caller.get()) && !is_gone) || !watch.pending.get() {
             return None;
         }
         if self.seen.done {
@@ -324,6 +352,11 @@ impl Flowing {
         }
         if now >= self.live.deadline {
             return Some(Passed::Callers(ServeError::Deadline("the time that the caller allows is over")));
+        }
+        if is_gone {
+            let (Failure::Broken(why) | Failure::Unreachable(why)) = GONE;
+            self.judge(Verdict::Failed, now);
+            return Some(Passed::Backends(ServeError::Backend(why)));
         }
         self.judge(Verdict::Timeout, now);
         let why = "the backend fell silent in the middle of its answer";

@@ -47,6 +47,8 @@ struct Standing {
 }
 
 const UNSEEN: u64 = u64::MAX;
+/// How long a backend whose listener is closed may be silent.
+const GONE: Duration = Duration::from_secs(2);
 /// A domain of it limits its requests.
 const OF_DOMAINS: u32 = 1;
 /// It is known how many requests it runs at a time.
@@ -107,6 +109,8 @@ pub struct Backend {
     pub(crate) commitment: Option<Arc<Commitment>>,
     /// What whoever watches it has seen last.
     pub seen: Seen,
+    /// Nanoseconds since when probes find that its listener is closed; 0 where they do not.
+    closed_since: AtomicU64,
     /// What it is judged by beside its peers.
     pub(crate) gray: Gray,
 }
@@ -158,6 +162,7 @@ impl Backend {
             domains,
             commitment: None,
             seen: Seen::default(),
+            closed_since: AtomicU64::new(0),
             gray: Gray::default(),
             standing: Standing {
                 taken_out: AtomicBool::new(false),
@@ -346,6 +351,28 @@ impl Backend {
             self.metrics.ejections.increment(1);
         }
         news
+    }
+
+    /// A probe found that its listener is closed, or open, or could not say.
+    pub fn is_closed(&self, now: Instant, closed: bool) {
+        match (closed, self.closed_since.load(Relaxed)) {
+            (true, 0) => self.closed_since.store(now.as_nanos().max(1), Relaxed),
+            (false, 1..) => self.closed_since.store(0, Relaxed),
+            _ => {}
+        }
+    }
+
+    /// Whether it is gone: its listener is closed, and no token of any stream came since then or for two seconds. A backend that
+    /// is drained closes its listener too, and writes on.
+    #[must_use]
+    pub fn is_gone(&self, now: Instant) -> bool {
+        match self.closed_since.load(Relaxed) {
+            0 => false,
+            since => {
+                let silent = self.load.since_token(now).unwrap_or(Duration::MAX);
+                now - Instant::from_nanos(since) >= GONE && silent >= GONE
+            }
+        }
     }
 
     /// A probe found it alive. True if that brings it back into service.
@@ -614,6 +641,18 @@ mod tests {
         backend.comes();
         assert_eq!(backend.ramp(at(99)), 0.1, "without traffic it stays cold");
         assert_eq!(backend.ramp(at(104)), 0.5, "and then it is let in, whether or not it was asked");
+    }
+
+    #[test]
+    fn one_that_closed_its_listener_is_gone_once_it_is_silent_and_not_while_it_writes() {
+        let at = |millis: u64| Instant::ORIGIN + Duration::from_millis(millis);
+        let backend = Backend::new(0, spec("b"));
+        backend.is_closed(at(1_000), true);
+        backend.load.wrote(at(2_500));
+        assert!(!backend.is_gone(at(3_500)), "it is drained");
+        assert!(backend.is_gone(at(4_700)));
+        backend.is_closed(at(5_000), false);
+        assert!(!backend.is_gone(at(9_000)));
     }
 
     #[test]

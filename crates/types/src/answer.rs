@@ -33,6 +33,8 @@ pub struct Head {
     pub stream: bool,
     /// The value of `content-type`; empty where the backend did not say.
     pub content_type: Text,
+    /// The value of `content-encoding`; empty where the backend did not say.
+    pub coding: Text,
     /// Bytes of a plain answer, where they are known beforehand.
     pub length: Option<u64>,
     /// How long the backend asks to be left alone.

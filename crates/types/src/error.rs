@@ -23,6 +23,14 @@ pub enum ServeError {
         /// The models that exist, with commas between.
         known: String,
     },
+    /// No pool serves the model, and not all backends have said yet what they serve.
+    #[error(
+        "the model `{model}` is not known yet: some backends have not said what they serve; try again soon"
+    )]
+    ModelNotKnownYet {
+        /// What was asked for, cut to a bearable length.
+        model: String,
+    },
     /// There is no such route.
     #[error("there is no route {method} {path}")]
     UnknownRoute {
@@ -37,6 +45,9 @@ pub enum ServeError {
         /// The method to use.
         allowed: &'static str,
     },
+    /// The caller would rather speak WebSocket.
+    #[error("there is no WebSocket here: send the request over HTTP")]
+    NoWebSocket,
     /// The key is missing or wrong.
     #[error("{0}")]
     Unauthorized(&'static str),
@@ -96,23 +107,84 @@ pub enum ServeError {
     /// The time that the caller or the operator allows is over.
     #[error("{0}")]
     Deadline(&'static str),
-    /// The backend refused the request, and it is the request's fault: its words, cleaned.
-    #[error("{message}")]
-    Refused {
-        /// The status that it gave, 400 to 499.
-        status: u16,
-        /// What it said.
-        message: String,
-        /// Its type, where it gave one in OpenAI's form.
-        kind: Option<String>,
-        /// The field at fault, where it named one.
-        param: Option<String>,
-        /// Its code, as text.
-        code: Option<String>,
-    },
+    /// The backend refused the request: its words, cleaned.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
     /// A bug of ours.
     #[error("internal error")]
     Internal,
+}
+
+/// What a backend says when it refuses a request, in words that a caller may see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status that it gave, 400 to 599.
+    pub status: u16,
+    /// What it said; empty where it said nothing.
+    pub message: String,
+    /// Its type, where it gave one in OpenAI's form.
+    pub kind: Option<String>,
+    /// The field at fault, where it named one.
+    pub param: Option<String>,
+    /// Its code, as text.
+    pub code: Option<String>,
+    /// More members of its error, as a JSON object; empty where there are none.
+    pub details: String,
+    /// How long it asks to be left alone.
+    pub retry_after: Option<Duration>,
+    /// What it says to SDKs by `x-should-retry`.
+    pub should_retry: Option<bool>,
+}
+
+impl Refusal {
+    /// A refusal with this status and message.
+    #[must_use]
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), ..Self::default() }
+    }
+
+    /// Whether another backend of the same model may well serve the request: this one lacks the model, or room for a prompt
+    /// of such a length.
+    #[must_use]
+    pub fn is_of_this_backend(&self) -> bool {
+        let says = |word: &str| [&self.kind, &self.code].into_iter().flatten().any(|said| said == word);
+        match self.status {
+            404 => says("model_not_found") || says("NotFoundError") || self.message.contains("model"),
+            400 | 413 => {
+                says("context_length_exceeded") || says("exceed_context_size_error") || self.tells_of_length()
+            }
+            _ => false,
+        }
+    }
+
+    /// vLLM and SGLang give no code of their own for a prompt that is too long.
+    fn tells_of_length(&self) -> bool {
+        ["maximum context length", "context length", "maximum model length"]
+            .iter()
+            .any(|words| self.message.contains(words))
+    }
+
+    /// Whether waiting does not help: an account is empty.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        let lasting = ["insufficient_quota", "billing_hard_limit_reached"];
+        [&self.kind, &self.code].into_iter().flatten().any(|said| lasting.contains(&said.as_str()))
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.message.is_empty() {
+            return write!(f, "the backend refused the request ({})", self.status);
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Refusal> for ServeError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }
 
 impl ServeError {
@@ -129,7 +201,8 @@ impl ServeError {
             Self::Overloaded { retry_after }
             | Self::NotInTime { retry_after }
             | Self::Pushback { retry_after } => Some(*retry_after),
-            Self::NoBackend | Self::Draining => Some(Duration::from_secs(1)),
+            Self::NoBackend | Self::Draining | Self::ModelNotKnownYet { .. } => Some(Duration::from_secs(1)),
+            Self::Refused(refusal) => refusal.retry_after,
             _ => None,
         }
     }

@@ -25,7 +25,7 @@ pub use answer::{Chunk, Finish, Head, Peeked, Usage};
 pub use backend_spec::{BackendSpec, ServedModel};
 pub use blocks::{BLOCK_TOKENS, Blocks};
 pub use clock::{Clock, Sleep, TokioClock};
-pub use error::ServeError;
+pub use error::{Refusal, ServeError};
 pub use keys::{Key, Keys, List, Section};
 pub use locality::Locality;
 pub use prices::Prices;

@@ -224,6 +224,10 @@ pub struct Envelope {
     pub ask_usage: Option<Splice>,
     /// How to keep its prompt apart from equal ones of other tenants in the cache of a backend that can (`cache_salt`).
     pub cache_salt: Option<Splice>,
+    /// The query of its target, which goes to the backend; `None` where there is none.
+    pub query: Option<Text>,
+    /// Whether the answer may be the call of a tool.
+    pub tools: bool,
     /// Prompt tokens, estimated from the length of the prompt's text.
     pub prompt_tokens: u32,
     /// What the prompt begins with; none where nobody asks for them.

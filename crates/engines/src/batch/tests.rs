@@ -33,6 +33,8 @@ pub(super) fn request_of(kind: Kind, body: &str) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        tools: false,
+        query: None,
         residency: None,
         priority: plimsoll_types::Priority::Normal,
         explain: false,

@@ -17,6 +17,8 @@ fn request(kind: Kind, body: &str) -> Request {
         blocks: plimsoll_types::Blocks::default(),
         max_tokens: Some(20),
         tenant: None,
+        tools: false,
+        query: None,
         priority: Priority::Normal,
         residency: None,
         deadline: None,

@@ -1,6 +1,6 @@
 //! The head of an answer over HTTP/1.1.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use plimsoll_types::{Head, Text};
@@ -97,18 +97,42 @@ impl Parsed {
     }
 }
 
+/// What OpenAI's SDKs go by before all else when they decide whether to ask again.
+pub(crate) const SHOULD_RETRY: &str = "x-should-retry";
+/// No backend is left alone for longer, whatever it asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+
+/// A time in units of `unit` seconds, in digits with or without a point.
+fn seconds(value: &[u8], unit: f64) -> Option<Duration> {
+    let number: f64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+    Duration::try_from_secs_f64(number * unit).ok().map(|wait| wait.min(LONGEST_WAIT))
+}
+
+/// The time until a date (RFC 9110, section 10.2.3); none where it has passed.
+fn until(date: &[u8]) -> Option<Duration> {
+    let date = httpdate::parse_http_date(std::str::from_utf8(date).ok()?.trim()).ok()?;
+    Some(date.duration_since(wall_clock()).unwrap_or_default().min(LONGEST_WAIT))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a date is compared with the wall clock")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Takes what callers may see, or what decides, from a field of an answer. Fields are the same over HTTP/2.
 pub(crate) fn note(head: &mut Head, name: &str, value: &[u8]) {
     const PASSED: &[&str] = &[
         "openai-processing-ms",
         "openai-version",
         "x-plimsoll-backend",
+        "request-id",
         "x-ratelimit-limit-requests",
         "x-ratelimit-limit-tokens",
         "x-ratelimit-remaining-requests",
         "x-ratelimit-remaining-tokens",
         "x-ratelimit-reset-requests",
         "x-ratelimit-reset-tokens",
+        SHOULD_RETRY,
     ];
     let text = || Text::new(Bytes::copy_from_slice(value));
     if name.eq_ignore_ascii_case("content-type") {
@@ -125,8 +149,13 @@ pub(crate) fn note(head: &mut Head, name: &str, value: &[u8]) {
         // Not for callers: who reads the head takes it out. What is too long or no text is seen to be no report.
         let value = (value.len() <= orca::MOST_BYTES).then(text).flatten();
         head.fields.push((name, value.unwrap_or_default()));
+    } else if name.eq_ignore_ascii_case("content-encoding") {
+        head.coding = text().unwrap_or_default();
+    } else if name.eq_ignore_ascii_case("retry-after-ms") {
+        head.retry_after = seconds(value, 0.001).or(head.retry_after);
     } else if name.eq_ignore_ascii_case("retry-after") {
-        head.retry_after = text().and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        // The other one is finer.
+        head.retry_after = head.retry_after.or_else(|| seconds(value, 1.0)).or_else(|| until(value));
     } else if let Some(name) = PASSED.iter().find(|passed| name.eq_ignore_ascii_case(passed))
         && let Some(value) = text()
     {
@@ -161,6 +190,28 @@ mod tests {
         let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Too Many\r\nretry-after: 3\r\ncontent-length: 0\r\n\r\n";
         let (head, _) = head(text).unwrap().unwrap();
         assert_eq!((head.status, head.retry_after), (429, Some(Duration::from_secs(3))));
+    }
+
+    #[test]
+    fn a_backend_may_say_in_any_form_how_long_it_is_to_be_left_alone() {
+        let wait = |fields: &str| {
+            let text = format!("HTTP/1.1 429 X\r\n{fields}content-length: 0\r\n\r\n");
+            head(&text).unwrap().unwrap().0.retry_after
+        };
+        assert_eq!(wait("retry-after: 7\r\n"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("retry-after: 2.5\r\n"), Some(Duration::from_millis(2_500)));
+        for fields in
+            ["retry-after-ms: 1250\r\nretry-after: 2\r\n", "retry-after: 2\r\nretry-after-ms: 1250\r\n"]
+        {
+            assert_eq!(wait(fields), Some(Duration::from_millis(1_250)));
+        }
+        let date = httpdate::fmt_http_date(wall_clock() + Duration::from_secs(100));
+        let until = wait(&format!("retry-after: {date}\r\n")).unwrap();
+        assert!((90..=100).contains(&until.as_secs()), "{until:?}");
+        assert_eq!(wait("retry-after: Wed, 21 Oct 2015 07:28:00 GMT\r\n"), Some(Duration::ZERO));
+        for odd in ["soon", "-3", "NaN", "1e400"] {
+            assert_eq!(wait(&format!("retry-after: {odd}\r\n")), None, "{odd}");
+        }
     }
 
     #[test]

@@ -125,11 +125,14 @@ pub(crate) fn fixed(config: &Config) -> Result<Fields, Invalid> {
         "transfer-encoding",
         "connection",
         "content-type",
+        "accept-encoding",
         "x-request-id",
         "te",
         "upgrade",
     ];
     let mut fields = Fields::default();
+    // Without it any coding would do (RFC 9110, section 12.5.3), and answers are read on their way.
+    fields.add("accept-encoding", "identity");
     fields.add("user-agent", concat!("plimsoll/", env!("CARGO_PKG_VERSION")));
     for (name, value) in &config.headers {
         let bad = |why: String| Invalid { key: "headers", why };

@@ -5,11 +5,51 @@ use std::future::poll_fn;
 use bytes::Bytes;
 
 use super::OpenAi;
-use super::answer::OpenAiAnswer;
+use super::answer::{Asked, OpenAiAnswer};
+use serde_json::Value;
+
 use crate::json::{JsonError, Next, Scanner};
 use crate::outgoing::{Fields, Message, Pieces};
 use crate::{Answer, Failure};
 use plimsoll_types::Kind;
+
+/// What a backend says of a model that it has: the members of OpenAI's model object, and those of vLLM and llama.cpp that
+/// clients size their prompts by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Card {
+    /// Its name.
+    pub id: String,
+    /// When it was made, in seconds since 1970.
+    pub created: Option<u64>,
+    /// Whose it is.
+    pub owned_by: Option<String>,
+    /// Tokens that prompt and answer may have together.
+    pub max_model_len: Option<u64>,
+}
+
+impl Card {
+    /// A model of which no more than its name is known.
+    #[must_use]
+    pub fn named(id: String) -> Self {
+        Self { id, ..Self::default() }
+    }
+}
+
+/// The models of a list; `None` where it is none.
+fn cards(list: &[u8]) -> Option<Vec<Card>> {
+    let document: Value = serde_json::from_slice(list).ok()?;
+    let text = |model: &Value, key: &str| model.get(key).and_then(Value::as_str).map(str::to_owned);
+    let card = |model: &Value| {
+        let length = model.get("max_model_len").or_else(|| model.get("meta")?.get("n_ctx"));
+        Some(Card {
+            id: text(model, "id")?,
+            created: model.get("created").and_then(Value::as_u64),
+            owned_by: text(model, "owned_by"),
+            max_model_len: length.and_then(Value::as_u64).filter(|length| *length > 0),
+        })
+    };
+    document.get("data")?.as_array().map(|models| models.iter().filter_map(card).collect())
+}
 
 /// What a backend said when it was asked for its models.
 #[derive(Debug)]
@@ -28,9 +68,14 @@ impl OpenAi {
     /// # Errors
     ///
     /// Where it cannot be reached or what it says is not such a list.
-    pub async fn models(&self) -> Result<Vec<String>, Failure> {
+    pub async fn models(&self) -> Result<Vec<Card>, Failure> {
         let listing = self.list().await?;
-        listing.models.ok_or(Failure::Broken("the answer is not a list of models"))
+        let no_list = match listing.status {
+            401 | 403 | 407 => Failure::Broken("it refuses the gateway's credentials"),
+            _ => Failure::Broken("the answer is not a list of models"),
+        };
+        let models = listing.models.ok_or(no_list)?;
+        Ok(cards(&listing.body).unwrap_or_else(|| models.into_iter().map(Card::named).collect()))
     }
 
     /// What the backend says under `/v1/models`, be it a refusal.
@@ -46,15 +91,20 @@ impl OpenAi {
             pieces: Pieces::new(),
             fresh: false,
         });
-        let mut answer = OpenAiAnswer::new(&self.backend, wire, (Kind::Chat, false));
+        let mut answer = OpenAiAnswer::new(
+            &self.backend,
+            wire,
+            Asked { kind: Kind::Chat, stream: false, strip_usage: false },
+        );
         let head = poll_fn(|cx| answer.poll_head(cx)).await?;
         let (status, mut listing) =
             (head.status, Listing { status: head.status, models: None, body: Bytes::new() });
         if head.stream {
             return Ok(listing);
         }
-        if let Some(chunk) = poll_fn(|cx| answer.poll_chunk(cx)).await {
-            listing.body = chunk?.bytes;
+        // What is no list of models says so by having none.
+        if let Some(Ok(chunk)) = poll_fn(|cx| answer.poll_chunk(cx)).await {
+            listing.body = chunk.bytes;
         }
         listing.models = if status == 200 { names(&listing.body).ok() } else { None };
         Ok(listing)
@@ -92,6 +142,16 @@ pub(crate) fn names(list: &[u8]) -> Result<Vec<String>, JsonError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_long_prompts_may_be_is_read_from_what_vllm_and_llama_cpp_say() {
+        let list = br#"{"data":[{"id":"a","created":1750000000,"owned_by":"vllm","max_model_len":8192},
+            {"id":"b","meta":{"n_ctx":4096}},{"id":"c","max_model_len":null}]}"#;
+        let lengths: Vec<_> =
+            cards(list).unwrap().into_iter().map(|card| (card.id, card.max_model_len)).collect();
+        assert_eq!(lengths, [("a".into(), Some(8_192)), ("b".into(), Some(4_096)), ("c".into(), None)]);
+        assert_eq!(cards(b"[]"), None);
+    }
 
     #[test]
     fn names_are_read_from_what_llama_cpp_says() {

@@ -69,6 +69,8 @@ fn request(kind: Kind, body: &Value) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        tools: false,
+        query: None,
         priority: plimsoll_types::Priority::Normal,
         residency: None,
         deadline: None,

@@ -193,6 +193,8 @@ fn request(kind: Kind, body: &Value) -> Request {
         blocks: Blocks::default(),
         max_tokens: None,
         tenant: None,
+        tools: false,
+        query: None,
         residency: None,
         priority: plimsoll_types::Priority::Normal,
         explain: false,

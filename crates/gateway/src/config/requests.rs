@@ -23,6 +23,8 @@ pub struct Requests {
     pub allow_fields: Vec<String>,
     /// Hosts that links to media may lead to.
     pub media_hosts: Vec<String>,
+    /// Hosts of MCP servers that tools may name.
+    pub mcp_hosts: Vec<String>,
     /// Fields that are closed: those of the reference without those that were opened.
     pub closed_fields: Vec<&'static str>,
 }
@@ -55,6 +57,7 @@ impl Default for Requests {
             max_choices: 128,
             allow_fields: Vec::new(),
             media_hosts: Vec::new(),
+            mcp_hosts: Vec::new(),
             closed_fields: CLOSED.to_vec(),
         }
     }
@@ -67,8 +70,30 @@ impl Requests {
         let host = uri.host().unwrap_or("");
         let secure =
             uri.scheme_str() == Some("https") && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
-        secure && self.media_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+        secure && self.media_hosts.iter().any(|allowed| matches(allowed, host))
     }
+
+    /// Whether a tool may name this MCP server, which the engine would call.
+    pub(crate) fn may_call(&self, link: &str) -> bool {
+        Self { media_hosts: self.mcp_hosts.clone(), ..Self::default() }.may_link(link)
+    }
+}
+
+/// Whether `host` is `allowed`: the same, below `*.example.com`, or for `*` any name of the public domain name system.
+fn matches(allowed: &str, host: &str) -> bool {
+    let (allowed, host) = (allowed.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let is_name = host.contains('.') && !host.ends_with(|last: char| last.is_ascii_digit() || last == ']');
+    match allowed.strip_prefix('*') {
+        None => allowed == host,
+        Some("") => is_name,
+        Some(domain) => host.len() > domain.len() && host.ends_with(domain),
+    }
+}
+
+/// Whether a host of the configuration can match any.
+fn is_host(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    host == "*" || (!name.is_empty() && !name.contains(['*', '/', ':', '@', ' ']))
 }
 
 impl Section for Requests {
@@ -103,10 +128,21 @@ impl Section for Requests {
         keys.texts(key, &mut self.allow_fields);
         let key = Key::new(
             "media_hosts",
-            "Hosts that https links to images, audio and video may lead to; `data:` URLs always pass. An engine \
-             follows such links from inside your network.",
+            "Hosts that https links to images, audio and video may lead to: names, `*.example.com`, or `*` for any name; \
+             `data:` URLs always pass. An engine follows such links from inside your network.",
         );
         keys.texts(key, &mut self.media_hosts);
+        let key = Key::new(
+            "mcp_hosts",
+            "Hosts of MCP servers that tools may name by `server_url`, in the same form. An engine calls them from inside your \
+             network.",
+        );
+        keys.texts(key, &mut self.mcp_hosts);
+        for (key, hosts) in [("media_hosts", &self.media_hosts), ("mcp_hosts", &self.mcp_hosts)] {
+            for host in hosts.iter().filter(|host| !is_host(host)) {
+                keys.wrong(key, format!("{host:?} matches no host: give a name, `*.example.com` or `*`"));
+            }
+        }
         self.closed_fields.retain(|field| !self.allow_fields.iter().any(|allowed| allowed == field));
         for field in &self.allow_fields {
             if !CLOSED.contains(&field.as_str()) {

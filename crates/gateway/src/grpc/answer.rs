@@ -86,7 +86,7 @@ impl Writer {
     fn events(self, events: &[u8], out: &mut Vec<u8>) -> Result<(), ServeError> {
         for data in sse_data(events) {
             let data = data.trim_ascii();
-            if !(data.is_empty() || data == b"null" || data.starts_with(b"[DONE]")) {
+            if data.starts_with(b"{") {
                 self.message(data, out)?;
             }
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use plimsoll_engines::grpc::{CALL_OPTIONS, Method};
 use plimsoll_engines::transcode::{Malformed, field, to_json};
 use plimsoll_proto::plimsoll::v1::CallOptions;
-use plimsoll_types::{Envelope, Protocol, Request, ServeError, Tenant, Text};
+use plimsoll_types::{Envelope, Protocol, Refusal, Request, ServeError, Tenant, Text};
 use prost::Message as _;
 
 use super::metadata::Metadata;
@@ -45,6 +45,8 @@ pub(super) fn request(
         model: peeked.model,
         model_at: peeked.model_at,
         stream: peeked.stream,
+        tools: peeked.tools,
+        query: None,
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,
@@ -91,13 +93,12 @@ fn body(method: &Method, message: &[u8], priority: Option<i32>) -> Result<Bytes,
 /// Who pays: whom the key stands for, who must be the one that the call names. Without keys it is a name for log lines.
 fn payer(known: Option<Arc<Tenant>>, named: Option<String>) -> Result<Option<Arc<Tenant>>, ServeError> {
     match (known, named) {
-        (Some(known), Some(named)) if known.name != named => Err(ServeError::Refused {
-            status: 403,
-            message: "the API key is not of the tenant that `call.tenant` names".into(),
-            kind: None,
+        (Some(known), Some(named)) if known.name != named => Err(Refusal {
             param: Some("call.tenant".into()),
             code: Some("wrong_tenant".into()),
-        }),
+            ..Refusal::new(403, "the API key is not of the tenant that `call.tenant` names")
+        }
+        .into()),
         (None, Some(name)) => {
             let name: String = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
             Ok(Some(Arc::new(Tenant::named(name))))

@@ -15,7 +15,7 @@ use plimsoll_engines::grpc::{Code, SERVICE, Status, put_frame};
 use plimsoll_proto::grpc::health::v1::health_check_response::ServingStatus;
 use plimsoll_proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse, HealthListResponse};
 use plimsoll_routing::{Pool, Service};
-use plimsoll_types::{ServeError, Sleep};
+use plimsoll_types::{Refusal, ServeError, Sleep};
 use prost::Message;
 
 use super::metadata::Metadata;
@@ -63,13 +63,12 @@ pub(super) fn answer(
     }
     match ask {
         Ask::Check => match health(core, &service) {
-            ServingStatus::ServiceUnknown => Err(ServeError::Refused {
-                status: 404,
-                message: "there is no such service here".into(),
-                kind: None,
+            ServingStatus::ServiceUnknown => Err(Refusal {
                 param: Some("service".into()),
                 code: Some("unknown_service".into()),
-            }),
+                ..Refusal::new(404, "there is no such service here")
+            }
+            .into()),
             status => Ok(Content::message(&response(status).encode_to_vec())),
         },
         Ask::List => list(core).map(|list| Content::message(&list.encode_to_vec())),
@@ -91,7 +90,7 @@ fn list(core: &Core) -> Result<HealthListResponse, ServeError> {
     let names: Vec<String> = [String::new(), SERVICE.into()].into_iter().chain(models).collect();
     if names.len() > MOST {
         let message = format!("there are more than {MOST} services; check them one by one");
-        return Err(ServeError::Refused { status: 413, message, kind: None, param: None, code: None });
+        return Err(Refusal::new(413, message).into());
     }
     let statuses = names.into_iter().map(|name| {
         let status = response(health(core, &name));
@@ -102,7 +101,8 @@ fn list(core: &Core) -> Result<HealthListResponse, ServeError> {
 
 fn health(core: &Core, service: &str) -> ServingStatus {
     let (snapshot, now) = (core.house.shared.snapshot(), core.clock.now());
-    let open = |pool: &Pool| pool.members.iter().any(|backend| backend.service(now) == Service::Open);
+    // A limit of a backend is no outage here.
+    let open = |pool: &Pool| pool.members.iter().any(|backend| backend.outlier.service(now) == Service::Open);
     let serving = match service {
         "" | SERVICE => snapshot.fleet.pools().any(|pool| open(pool)),
         name => {

@@ -33,8 +33,7 @@ mod tests {
 
     #[test]
     fn every_error_has_its_code() {
-        let refused =
-            |status| ServeError::Refused { status, message: "m".into(), kind: None, param: None, code: None };
+        let refused = |status| ServeError::from(plimsoll_types::Refusal::new(status, "m"));
         let second = Duration::from_secs(1);
         let table = [
             (ServeError::invalid("x"), Code::InvalidArgument),

@@ -2,8 +2,8 @@
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
-use plimsoll_types::{Kind, ServeError};
-use serde_json::{Value, json};
+use plimsoll_types::{Kind, Refusal, ServeError};
+use serde_json::{Map, Value, json};
 
 use crate::body::Body;
 
@@ -20,8 +20,10 @@ pub(crate) fn shape(error: &ServeError) -> Shape {
     let (status, kind, code) = match error {
         ServeError::Invalid { code, .. } => (400, "invalid_request_error", *code),
         ServeError::UnknownModel { .. } => (404, "invalid_request_error", "model_not_found"),
+        ServeError::ModelNotKnownYet { .. } => (503, "server_error", "model_not_known_yet"),
         ServeError::UnknownRoute { .. } => (404, "invalid_request_error", "unknown_url"),
         ServeError::WrongMethod { .. } => (405, "invalid_request_error", "method_not_allowed"),
+        ServeError::NoWebSocket => (426, "invalid_request_error", "upgrade_required"),
         ServeError::Unauthorized(_) => (401, "invalid_request_error", "invalid_api_key"),
         ServeError::TooLarge { .. } => (413, "invalid_request_error", "request_too_large"),
         ServeError::HeadTooLarge { .. } => (431, "invalid_request_error", "headers_too_large"),
@@ -35,12 +37,12 @@ pub(crate) fn shape(error: &ServeError) -> Shape {
         ServeError::Draining => (503, "server_error", "draining"),
         ServeError::Backend(_) => (502, "server_error", "upstream_error"),
         ServeError::Deadline(_) => (504, "server_error", "deadline_exceeded"),
-        ServeError::Refused { status, kind, code, param, .. } => return refused(*status, kind, code, param),
+        ServeError::Refused(refusal) => return refused(refusal),
         ServeError::Internal => (500, "server_error", "internal_error"),
     };
     let param = match error {
         ServeError::Invalid { param, .. } => param.map(str::to_owned),
-        ServeError::UnknownModel { .. } => Some("model".to_owned()),
+        ServeError::UnknownModel { .. } | ServeError::ModelNotKnownYet { .. } => Some("model".to_owned()),
         _ => None,
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -49,9 +51,17 @@ pub(crate) fn shape(error: &ServeError) -> Shape {
 
 /// Engines have types and codes of their own; callers know OpenAI's. What an engine calls the kind of error becomes the
 /// code, unless it gave a code in words.
-fn refused(status: u16, kind: &Option<String>, code: &Option<String>, param: &Option<String>) -> Shape {
-    let word = code.clone().filter(|code| code.parse::<u64>().is_err()).or_else(|| kind.clone());
+fn refused(refusal: &Refusal) -> Shape {
+    let Refusal { status, kind, code, param, .. } = refusal;
+    let status = *status;
+    // OpenAI's codes have no blanks; vLLM gives the phrase of the status.
+    let is_code = |code: &String| code.parse::<u64>().is_err() && !code.contains(' ');
+    let word = code.clone().filter(is_code).or_else(|| kind.clone());
     let code = match word.as_deref() {
+        Some("rate_limit_error" | "TooManyRequests") | None if status == 429 => "rate_limit_exceeded",
+        Some("server_error" | "overloaded_error" | "ServiceUnavailableError") | None if status >= 500 => {
+            "overloaded"
+        }
         Some("exceed_context_size_error") => "context_length_exceeded",
         Some("NotFoundError") | None if status == 404 => "not_found",
         Some("invalid_request_error" | "BadRequestError") | None => "invalid_request",
@@ -59,7 +69,12 @@ fn refused(status: u16, kind: &Option<String>, code: &Option<String>, param: &Op
     };
     Shape {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
-        kind: "invalid_request_error".to_owned(),
+        kind: match status {
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        }
+        .to_owned(),
         code: Some(code.to_owned()),
         param: param.clone(),
     }
@@ -71,19 +86,25 @@ pub(crate) fn document(error: &ServeError, kind: Option<Kind>) -> Value {
     let message = error.to_string();
     if kind == Some(Kind::Message) {
         let word = match status.as_u16() {
-            400 | 405 | 415 | 417 | 422 | 431 => "invalid_request_error",
+            400 | 405 | 415 | 417 | 422 | 426 | 431 => "invalid_request_error",
             401 => "authentication_error",
             403 => "permission_error",
             404 => "not_found_error",
             413 => "request_too_large",
             429 => "rate_limit_error",
-            503 => "overloaded_error",
+            503 | 529 => "overloaded_error",
             504 => "timeout_error",
             _ => "api_error",
         };
         return json!({"type": "error", "error": {"type": word, "message": message}});
     }
-    json!({"error": {"message": message, "type": word, "param": param, "code": code}})
+    let mut document = json!({"error": {"message": message, "type": word, "param": param, "code": code}});
+    if let ServeError::Refused(refusal) = error
+        && let Some(Value::Object(known)) = document.get_mut("error")
+    {
+        known.extend(serde_json::from_str::<Map<String, Value>>(&refusal.details).unwrap_or_default());
+    }
+    document
 }
 
 /// The answer that tells of `error`.
@@ -101,8 +122,18 @@ pub(crate) fn response(error: &ServeError, kind: Option<Kind>) -> Response<Body>
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    if matches!(error, ServeError::NoWebSocket) {
+        // RFC 9110, section 15.5.22.
+        headers.insert(http::header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+    }
     if let ServeError::WrongMethod { allowed } = error {
         headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    if let ServeError::Refused(refusal) = error
+        && let Some(should) = refusal.should_retry
+    {
+        let word = if should { "true" } else { "false" };
+        headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static(word));
     }
     if matches!(error, ServeError::Deadline(_)) {
         // The time was the caller's own, or attempts were made here already: another try would do the work again.

@@ -1,23 +1,34 @@
 //! `GET /v1/models`: what the pools serve.
 
+use std::collections::HashMap;
+
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
+use plimsoll_engines::openai::Card;
 use plimsoll_pipeline::Snapshot;
 use plimsoll_types::ServeError;
 use serde_json::{Value, json};
 
 use crate::body::Body;
 
-fn model(name: &str) -> Value {
-    // When a model was made is not known here; the field must be there.
-    json!({"id": name, "object": "model", "created": 0, "owned_by": "plimsoll"})
+/// The model of this name. Where its backends say nothing of when it was made and whose it is, the fields are there all the same.
+fn model(name: &str, cards: &HashMap<String, Card>) -> Value {
+    let card = cards.get(name).cloned().unwrap_or_default();
+    let mut model = json!({
+        "id": name, "object": "model", "created": card.created.unwrap_or(0),
+        "owned_by": card.owned_by.as_deref().unwrap_or("plimsoll"),
+    });
+    if let Some(length) = card.max_model_len {
+        model["max_model_len"] = length.into();
+    }
+    model
 }
 
 /// All models, in order.
-pub(crate) fn list(snapshot: &Snapshot) -> Value {
+pub(crate) fn list(snapshot: &Snapshot, cards: &HashMap<String, Card>) -> Value {
     let mut names: Vec<&str> = snapshot.fleet.pools().map(|pool| pool.model.as_str()).collect();
     names.sort_unstable();
-    let data: Vec<Value> = names.into_iter().map(model).collect();
+    let data: Vec<Value> = names.into_iter().map(|name| model(name, cards)).collect();
     json!({"object": "list", "data": data})
 }
 
@@ -25,20 +36,20 @@ pub(crate) fn list(snapshot: &Snapshot) -> Value {
 pub(crate) fn answer(
     method: &Method,
     id: Option<&str>,
-    snapshot: &Snapshot,
+    (snapshot, cards): (&Snapshot, &HashMap<String, Card>),
 ) -> Result<Response<Body>, ServeError> {
-    if method != Method::GET {
-        return Err(ServeError::WrongMethod { allowed: "GET" });
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(ServeError::WrongMethod { allowed: "GET, HEAD" });
     }
     let document = match id {
-        None => list(snapshot),
+        None => list(snapshot, cards),
         Some(id) => {
             let name = percent_decoded(id);
             if snapshot.fleet.pool(&name).is_none() {
                 let known = snapshot.fleet.known_models().to_owned();
                 return Err(ServeError::UnknownModel { model: name.chars().take(200).collect(), known });
             }
-            model(&name)
+            model(&name, cards)
         }
     };
     let mut response = Response::new(Body::full(document.to_string()));

@@ -24,6 +24,7 @@ pub(crate) struct Peeked {
     pub(crate) model: Text,
     pub(crate) model_at: Range<usize>,
     pub(crate) stream: bool,
+    pub(crate) tools: bool,
     pub(crate) ask_usage: Option<Splice>,
     pub(crate) prompt_tokens: u32,
     pub(crate) blocks: Blocks,

@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::error::{document, shape};
 
-/// A comment: every decoder passes over it, and every timeout on the way begins anew.
-pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// A comment: every decoder passes over it, and every timeout on the way begins anew. It ends with its line: a blank line
+/// would dispatch an event (HTML standard, section 9.2.6), and SDKs make an empty one of it where events have ids.
+pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n");
 
 /// The event that ends a stream which cannot go on.
 pub(crate) fn error_event(error: &ServeError, kind: Kind) -> Bytes {

@@ -160,6 +160,11 @@ impl Client {
     /// The next event of a stream, without its blank line; `None` at its end.
     pub(crate) async fn event(&mut self) -> Option<String> {
         loop {
+            // A comment ends with its line.
+            if let Some(end) = self.events.find('\n').filter(|_| self.events.starts_with(':')) {
+                let comment = self.events.drain(..=end).collect::<String>();
+                return Some(comment.trim_end().to_owned());
+            }
             if let Some(end) = self.events.find("\n\n") {
                 let event = self.events.drain(..end + 2).collect::<String>();
                 return Some(event.trim_end().to_owned());

@@ -216,6 +216,8 @@ impl House {
             blocks: Blocks::default(),
             max_tokens: None,
             tenant: None,
+            tools: false,
+            query: None,
             priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,

@@ -81,6 +81,8 @@ impl Requests {
             blocks: Blocks::default(),
             max_tokens: Some(arrival.output_tokens),
             tenant: None,
+            tools: false,
+            query: None,
             priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plimsoll_engines::openai::{Backend, Config, Invalid, Listing};
 use plimsoll_engines::{Bearer, Failure, refusal};
-use plimsoll_types::{Clock, ServeError, TokioClock};
+use plimsoll_types::{Clock, TokioClock};
 
 use super::keys::TenantKeys;
 
@@ -141,10 +141,7 @@ impl Target {
 
 /// What an answer with an error says, in its own words.
 pub(super) fn said(status: u16, body: &[u8]) -> String {
-    match refusal(status, body) {
-        ServeError::Refused { message, .. } => message,
-        other => other.to_string(),
-    }
+    refusal(status, body).to_string()
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ fn outcome(error: &ServeError, begun: bool) -> Outcome {
         ServeError::Overloaded { .. } | ServeError::Pushback { .. } => Outcome::Overloaded,
         ServeError::NoBackend => Outcome::Unreachable,
         ServeError::Deadline(_) => Outcome::Timeout,
-        ServeError::Refused { .. } | ServeError::Invalid { .. } | ServeError::UnknownModel { .. } => {
+        ServeError::Refused(_) | ServeError::Invalid { .. } | ServeError::UnknownModel { .. } => {
             Outcome::Refused
         }
         _ => Outcome::Failed,

@@ -62,6 +62,8 @@ impl Requests {
             model_at: 0..0,
             stream: arrival.streams(),
             ask_usage: None,
+            tools: false,
+            query: None,
             prompt_tokens: self.estimates[index],
             blocks: self.blocks(arrival),
             max_tokens: None,

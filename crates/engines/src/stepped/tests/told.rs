@@ -31,7 +31,7 @@ fn who_wants_to_know_is_told_how_likely_each_token_was() {
     assert!(now(|cx| stream.poll_head(cx)).unwrap().unwrap().stream);
     let events = now(|cx| stream.poll_chunk(cx)).unwrap().unwrap().unwrap();
     let second =
-        crate::sse_data(&events.bytes).nth(1).map(|data| serde_json::from_slice::<Value>(data).unwrap());
+        crate::sse_data(&events.bytes).nth(1).map(|data| serde_json::from_slice::<Value>(&data).unwrap());
     let told = &second.unwrap()["choices"][0]["logprobs"];
     assert_eq!((&told["top_logprobs"], &told["text_offset"]), (&json!([{"0": -1.0}]), &json!([1])));
     let (_, body) = plain(&mut *silent);

@@ -63,6 +63,7 @@ impl Found {
             model,
             model_at: str.raw.start - 1..str.raw.end + 1,
             stream,
+            tools: self.seen.contains(&"tools"),
             ask_usage,
             prompt_tokens: u32::try_from(self.prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX / 2),
             blocks: Blocks::default(),

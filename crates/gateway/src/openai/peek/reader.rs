@@ -108,7 +108,7 @@ impl Reader<'_> {
             },
             "stream_options" => self.stream_options(),
             "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
-                let limit = self.whole(name, u64::from(u32::MAX / 2))?;
+                let limit = self.limit(name)?;
                 self.found.max_tokens = limit.or(self.found.max_tokens);
                 Ok(())
             }
@@ -138,6 +138,26 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A limit on tokens. What is of no use to count with counts as not said, and is the engine's to judge: -1 (no limit),
+    /// 0 (a cache is warmed, a prompt is scored), numbers of languages that have no whole ones.
+    fn limit(&mut self, name: &'static str) -> Result<Option<u32>, Problem> {
+        match self.scanner.kind()? {
+            Next::Null => {
+                self.scanner.pass()?;
+                Ok(None)
+            }
+            Next::Number => {
+                let at = self.scanner.skip()?;
+                let number = std::str::from_utf8(&self.scanner.text()[at])
+                    .ok()
+                    .and_then(|text| text.parse::<f64>().ok());
+                let most = f64::from(u32::MAX / 2);
+                Ok(number.filter(|number| (1.0..=most).contains(number)).map(|number| number as u32))
+            }
+            _ => Err(invalid(name, "must be a whole number")),
+        }
+    }
+
     fn whole(&mut self, name: &'static str, most: u64) -> Result<Option<u32>, Problem> {
         match self.scanner.kind()? {
             Next::Null => {
@@ -145,7 +165,8 @@ impl Reader<'_> {
                 Ok(None)
             }
             Next::Number => match self.scanner.whole()? {
-                Some(value) if (1..=most).contains(&value) => Ok(Some(value as u32)),
+                // OpenAI's legacy `best_of` may be 0.
+                Some(value) if value <= most => Ok(Some(value as u32)),
                 _ => Err(invalid(name, &format!("must be a whole number from 1 to {most}"))),
             },
             _ => Err(invalid(name, "must be a whole number")),
@@ -176,8 +197,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Takes a value and looks at the links in it: an engine follows those that it finds under a key such as
-    /// `image_url`, and where in the body those may stand changes with every engine.
+    /// Takes a value and looks at the links in it that an engine would follow.
     fn prose(&mut self, part: Option<Part>) -> Result<Range<usize>, Problem> {
         let prompt = match (&mut self.prompt, part) {
             (Some(prompt), Some(part)) => {
@@ -186,7 +206,7 @@ impl Reader<'_> {
             }
             _ => None,
         };
-        let mut look = Look { limits: self.limits, refused: None, prompt };
+        let mut look = Look::new(self.limits, prompt);
         let at = self.scanner.skip_with(&mut look)?;
         let Look { refused, .. } = look;
         match refused {
@@ -195,7 +215,7 @@ impl Reader<'_> {
                 let link: String = link.chars().take(100).collect();
                 let message = format!(
                     "the link {link:?} is not accepted here: send the content as a `data:` URL, or ask the operator \
-                     to add its host to `requests.media_hosts`"
+                     to add its host to `requests.media_hosts` (of an MCP server: to `requests.mcp_hosts`)"
                 );
                 Err(Problem::Said(ServeError::Invalid { message, param: None, code: "link_not_allowed" }))
             }

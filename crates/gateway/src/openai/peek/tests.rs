@@ -69,14 +69,40 @@ fn values_that_cannot_stand_are_refused_with_the_name_of_their_key() {
         ("{}", "`model` is missing"),
         (r#"{"model":null}"#, "`model` must be a string"),
         (r#"{"model":"m","stream":"yes"}"#, "`stream` must be"),
-        (r#"{"model":"m","max_tokens":-1}"#, "`max_tokens` must be"),
-        (r#"{"model":"m","max_tokens":1e999}"#, "`max_tokens` must be"),
+        (r#"{"model":"m","max_tokens":"7"}"#, "`max_tokens` must be"),
         (r#"{"model":"m","n":2147483648}"#, "`n` must be a whole number from 1 to 128"),
         (r#"{"model":"m","chat_template":"x"}"#, "`chat_template` is not accepted"),
         ("[1]", "must be a JSON object"),
         ("{\"model\":\"m\"", "the body is not valid JSON"),
     ] {
         assert!(why(body).contains(expected), "{body}: {}", why(body));
+    }
+}
+
+#[test]
+fn limits_that_are_of_no_use_to_count_with_are_the_engines_to_judge() {
+    let limit = |value: &str| look(&format!(r#"{{"model":"m","max_tokens":{value}}}"#)).unwrap().max_tokens;
+    assert_eq!(
+        ["-1", "0", "64.0", "1e999", "null", "7"].map(limit),
+        [None, None, Some(64), None, None, Some(7)]
+    );
+    assert!(look(r#"{"model":"m","best_of":0}"#).is_ok());
+}
+
+#[test]
+fn links_that_no_engine_follows_are_text() {
+    for body in [
+        r#"{"model":"m","messages":[{"role":"assistant","content":[{"type":"tool_use","name":"WebFetch","input":{"url":"https://example.com/docs"}}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"text","text":"see http://localhost:3000"}]}]}]}"#,
+        r#"{"model":"m","messages":[{"role":"assistant","content":"so","annotations":[{"type":"url_citation","url_citation":{"url":"https://example.com/a"}}]}]}"#,
+        r#"{"model":"m","messages":[{"content":[{"type":"web_search_tool_result","content":[{"type":"web_search_result","url":"https://example.com/","title":"t"}]}]}]}"#,
+        r#"{"model":"m","input":[{"type":"web_search_call","action":{"type":"open_page","url":"https://example.com/"}}]}"#,
+        r#"{"model":"m","input":[{"type":"message","content":[{"type":"output_text","text":"x","annotations":[{"type":"url_citation","url":"https://example.com/"}]}]}]}"#,
+        r#"{"model":"m","tools":[{"function":{"parameters":{"properties":{"image_url":{"default":"https://example.com"}}}}}]}"#,
+        r#"{"model":"m","metadata":{"page_url":"https://example.com/","url":"","image_url":"x"},"messages":[]}"#,
+        r#"{"model":"m","messages":[{"content":[{"type":"text","text":"x","citations":[{"type":"web_search_result_location","url":"https://example.com/"}]}]}]}"#,
+    ] {
+        assert!(look(body).is_ok(), "{body}: {}", why(body));
     }
 }
 
@@ -99,6 +125,24 @@ fn links_to_the_inside_are_refused_and_content_in_the_body_is_not() {
     ] {
         assert!(why(hidden).contains("is not accepted here"), "{hidden}");
     }
+    for odd in [
+        r#"{"model":"m","messages":[{"content":[{"type":"image","image":"http://10.0.0.1/a.png"}]}]}"#,
+        r#"{"model":"m","messages":[{"content":[{"image":"http://10.0.0.1/","type":"image"}]}]}"#,
+        r#"{"model":"m","messages":[{"content":[{"type":"document","source":{"type":"url","url":"http://10.0.0.1/"}}]}]}"#,
+        r#"{"model":"m","messages":[{"content":[{"type":"video","uri":"file:///etc/passwd"}]}]}"#,
+        r#"{"model":"m","messages":[{"content":[{"type":"image_url","image_url":"/etc/passwd"}]}]}"#,
+        r#"{"model":"m","input":[{"content":[{"type":"input_image","image_url":"http://10.0.0.1/"}]}]}"#,
+        r#"{"model":"m","input":[{"type":"input_file","file_url":"http://10.0.0.1/"}]}"#,
+        r#"{"model":"m","tools":[{"type":"mcp","server_url":"http://10.0.0.1/sse"}]}"#,
+        r#"{"model":"m","messages":[{"content":[[{"image_url":[{"url":"http://10.0.0.1/"}]}]]}]}"#,
+    ] {
+        assert!(why(odd).contains("is not accepted here"), "{odd}");
+    }
+    let jpeg = "/9j/4AAQSkZJRgABAQ".repeat(40);
+    assert!(
+        look(&format!(r#"{{"model":"m","messages":[{{"content":[{{"type":"image","image":"{jpeg}"}}]}}]}}"#))
+            .is_ok()
+    );
     assert!(look(&image("data:image/png;base64,AAAA")).is_ok());
     assert!(
         look(
