@@ -19,6 +19,7 @@ pub fn envelope(kind: Kind, received: Instant) -> Envelope {
         max_tokens: None,
         tenant: None,
         query: None,
+        home: None,
         tools: false,
         priority: Priority::Normal,
         residency: None,

@@ -90,7 +90,7 @@ def overflows_seen(engines):
     return log_lines(engines, "send_error", "exceeds the available context size")
 
 
-def a_prompt_beyond_the_context_is_a_400_that_is_not_retried(stack):
+def a_prompt_beyond_the_context_is_a_400_and_each_engine_is_asked_once_at_most(stack):
     for stream in (False, True):
         before = overflows_seen(stack.engines)
         status, _, answer = wire.post(stack.url, "/v1/chat/completions", wire.chat_body(OVERFLOW, stream=stream))
@@ -100,7 +100,9 @@ def a_prompt_beyond_the_context_is_a_400_that_is_not_retried(stack):
             error_of(answer)
         # The line may reach the log a moment after the client has its answer.
         until("the engine's log tells of it", lambda: overflows_seen(stack.engines) > before)
-        equal(overflows_seen(stack.engines), before + 1, "refusals by engines")
+        # Engines of a model may have contexts of different lengths, so the gateway asks another one.
+        asked = overflows_seen(stack.engines) - before
+        assert 1 <= asked <= (len(stack.engines) if stack.gateway else 1), f"{asked} refusals by engines"
 
 
 def prompts_beyond_the_context_eject_no_backend(stack):

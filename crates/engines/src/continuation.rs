@@ -192,10 +192,11 @@ impl Told {
         while let Some(key) = scanner.next_key(&mut first)? {
             match (self.kind, scanner.raw(&key)) {
                 (Kind::Chat, b"messages") => goes_on = self.last_message(&mut scanner)?,
-                (Kind::Completion, b"prompt") if scanner.kind()? == Next::String => {
-                    let prompt = scanner.string()?;
-                    goes_on = Some((prompt.raw.end..prompt.raw.end, self.text.clone()));
+                (Kind::Completion, b"prompt") => {
+                    let Some(end) = end_of_prompt(&mut scanner)? else { return Ok(None) };
+                    goes_on = Some((end..end, self.text.clone()));
                 }
+                (_, b"response_format") if says_text(&mut scanner)? => {}
                 (_, b"max_tokens" | b"max_completion_tokens") if scanner.kind()? == Next::Number => {
                     let Some((at, left)) = self.left(&mut scanner)? else { return Ok(None) };
                     if left == 0 {
@@ -297,8 +298,10 @@ impl Told {
                 edits.push((at, name.clone()));
             }
         }
-        let Peeked { token_events, usage, finish, error, .. } = crate::event::read(self.kind, data).peeked;
-        let says = token_events > 0 || usage.is_some() || finish.is_some() || error;
+        // The first event has a role and no text, and with some engines usage: its client would read a second beginning.
+        let seen = crate::event::read(self.kind, data);
+        let Peeked { token_events, finish, error, .. } = seen.peeked;
+        let says = token_events > 0 || seen.only_usage || finish.is_some() || error;
         Ok(says.then(|| written(data, edits).into()))
     }
 
@@ -323,6 +326,43 @@ impl Told {
         }
         Ok(())
     }
+}
+
+/// Where the text of a prompt ends, alone or as the only one of a list; `None` where there are others or it is no text.
+fn end_of_prompt(scanner: &mut Scanner<'_>) -> Result<Option<usize>, JsonError> {
+    match scanner.kind()? {
+        Next::String => Ok(Some(scanner.string()?.raw.end)),
+        Next::Array => {
+            let (mut first, mut end, mut count) = (true, None, 0);
+            scanner.enter_array()?;
+            while scanner.next_item(&mut first)? {
+                count += 1;
+                match scanner.kind()? {
+                    Next::String => end = Some(scanner.string()?.raw.end),
+                    _ => {
+                        scanner.skip()?;
+                    }
+                }
+            }
+            Ok(end.filter(|_| count == 1))
+        }
+        _ => {
+            scanner.skip()?;
+            Ok(None)
+        }
+    }
+}
+
+/// Takes a response format and says whether it asks for plain text, which is what every answer is without one.
+fn says_text(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
+    let format = scanner.clone().skip()?;
+    let format = &scanner.text()[format];
+    let is_text = serde_json::from_slice::<serde_json::Value>(format)
+        .is_ok_and(|format| format.is_null() || format == serde_json::json!({"type": "text"}));
+    if is_text {
+        scanner.skip()?;
+    }
+    Ok(is_text)
 }
 
 /// Bytes of a text, and what takes their place.

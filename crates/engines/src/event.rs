@@ -64,6 +64,33 @@ fn finite(data: &[u8]) -> Option<Vec<u8>> {
     (finite != data).then_some(finite)
 }
 
+/// The id of a response: of the whole document, or of an event that has it in `response`. Other answers' ids are none.
+#[must_use]
+pub fn response_id(data: &[u8]) -> Option<String> {
+    fn id(scanner: &mut Scanner<'_>, depth: u32) -> Result<Option<String>, JsonError> {
+        let (mut first, mut found) = (true, None);
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_key(&mut first)? {
+            match scanner.raw(&key) {
+                b"id" if scanner.kind()? == Next::String => {
+                    let id = scanner.string()?;
+                    found = Some(scanner.decode(&id));
+                }
+                b"response" if depth == 0 && scanner.kind()? == Next::Object => {
+                    return id(scanner, 1);
+                }
+                _ => scanner.pass()?,
+            }
+            // It stands at the beginning as a rule, and the rest may be megabytes.
+            if found.is_some() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+    id(&mut Scanner::new(data.trim_ascii()), 0).ok().flatten()
+}
+
 /// The usage of a plain answer. It stands near the end as a rule, so that is where it is looked for first.
 #[must_use]
 pub fn usage_of(answer: &[u8]) -> Option<Usage> {
@@ -350,6 +377,16 @@ mod tests {
         let usage = read(Kind::Message, start.as_bytes()).peeked.usage;
         assert_eq!(usage, Some(Usage { prompt: 100, cached: 90, completion: 1 }));
         assert!(read(Kind::Message, br#"{"type":"message_stop"}"#).peeked.done);
+    }
+
+    #[test]
+    fn the_id_of_a_response_is_found_in_the_document_and_in_the_event_that_creates_it() {
+        let id = |text: &str| response_id(text.as_bytes());
+        assert_eq!(id(r#"{"object":"response","id":"resp_1","output":[]}"#).as_deref(), Some("resp_1"));
+        let created = r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_2","status":"in_progress"}}"#;
+        assert_eq!(id(created).as_deref(), Some("resp_2"));
+        assert_eq!(id(r#"{"type":"response.output_text.delta","item_id":"x","delta":"a"}"#), None);
+        assert_eq!(id("[DONE]"), None);
     }
 
     #[test]

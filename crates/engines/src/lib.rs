@@ -40,6 +40,7 @@ pub mod transcode;
 
 pub use authorize::{Authorize, Bearer};
 pub use engine::{Answer, Call, Engine, Failure};
+pub use event::response_id;
 pub use io::Connected;
 pub use refusal::{refusal, refusal_in_stream};
 pub use sse::data as sse_data;

@@ -336,13 +336,13 @@ mod tests {
         let mut events = Events::new(Kind::Chat, false);
         events.push(Bytes::from_static(b"data: \"")).unwrap();
         events.next();
-        let piece = Bytes::from(vec![b'a'; 64]);
-        for _ in 0..(MAX_EVENT / 64 - 1) {
+        let piece = Bytes::from(vec![b'a'; 1 << 10]);
+        for _ in 0..((MAX_EVENT >> 10) - 1) {
             events.push(piece.clone()).unwrap();
             events.next();
         }
         let (out, _) = relay(&mut events, &[b"\"\n\n"]);
-        assert_eq!(out.len(), 6 + 1 + (MAX_EVENT / 64 - 1) * 64 + 3);
+        assert_eq!(out.len(), 6 + 1 + ((MAX_EVENT >> 10) - 1) * 1_024 + 3);
     }
 
     #[test]

@@ -33,6 +33,8 @@ enum Content {
         left: Option<u64>,
         /// Of which API the events are; `None` for a plain answer.
         events: Option<Kind>,
+        /// The last that was sent of a stream whose events are numbered.
+        last: Bytes,
     },
     /// Messages and a status.
     Grpc(grpc::Content),
@@ -45,7 +47,7 @@ impl Body {
 
     pub(crate) fn relayed(tokens: TokenStream, events: Option<Kind>) -> Self {
         let left = tokens.length().filter(|_| events.is_none());
-        Self { content: Content::Relayed { left, tokens, events }, _serving: None }
+        Self { content: Content::Relayed { left, tokens, events, last: Bytes::new() }, _serving: None }
     }
 
     pub(crate) fn grpc(content: grpc::Content) -> Self {
@@ -70,12 +72,16 @@ impl http_body::Body for Body {
             Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::Grpc(content) => content.poll_frame(cx),
-            Content::Relayed { tokens, left, events } => {
+            Content::Relayed { tokens, left, events, last } => {
                 let bytes = match (ready!(tokens.poll_next(cx)), &events) {
                     (None, _) => return Poll::Ready(None),
+                    (Some(Flow::Chunk(bytes)), Some(Kind::Response)) => {
+                        last.clone_from(&bytes);
+                        bytes
+                    }
                     (Some(Flow::Chunk(bytes)), _) => bytes,
                     (Some(Flow::Quiet), _) => sse::KEEP_ALIVE,
-                    (Some(Flow::Failed(error)), Some(kind)) => sse::error_event(&error, *kind),
+                    (Some(Flow::Failed(error)), Some(kind)) => sse::error_event(&error, *kind, last),
                     (Some(Flow::Failed(_)), None) => return Poll::Ready(Some(Err(BrokenOff))),
                 };
                 if let Some(left) = left {

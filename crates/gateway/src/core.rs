@@ -217,6 +217,7 @@ mod tests {
             tenant: None,
             tools: false,
             query: None,
+            home: None,
             priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,

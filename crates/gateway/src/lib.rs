@@ -21,6 +21,7 @@ mod client_io;
 pub mod config;
 mod connection;
 mod core;
+mod cors;
 mod discovery;
 mod explain;
 mod fleet;

@@ -5,3 +5,4 @@ pub(crate) mod models;
 pub(crate) mod peek;
 pub(crate) mod prompt;
 pub(crate) mod sse;
+pub(crate) mod stored;

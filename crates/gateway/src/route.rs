@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::Method;
 use plimsoll_types::{Kind, ServeError};
 
+use crate::openai::stored::Stored;
+
 /// What a path asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
@@ -12,6 +14,8 @@ pub(crate) enum Route<'a> {
     Serve(Kind),
     /// The models, or one of them.
     Models(Option<&'a str>),
+    /// Something of a response that a backend has stored.
+    Stored(Stored<'a>),
     /// Whether this gateway serves, for whoever balances load between gateways.
     Health,
 }
@@ -43,10 +47,12 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Ser
         "/v1/tokenize" | "/tokenize" => Kind::Tokenize,
         "/v1/detokenize" | "/detokenize" => Kind::Detokenize,
         "/v1/messages" => Kind::Message,
+        "/v1/messages/count_tokens" => Kind::CountTokens,
         "/v1/models" => return Ok(Route::Models(None)),
         "/" | "/health" | "/healthz" | "" if matches!(*method, Method::GET | Method::HEAD) => {
             return Ok(Route::Health);
         }
+        _ if let Some(stored) = stored(method, path)? => return Ok(Route::Stored(stored)),
         _ => match path.strip_prefix("/v1/models/") {
             Some(id) if !id.is_empty() => return Ok(Route::Models(Some(id))),
             _ => {
@@ -59,6 +65,13 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Ser
         Ok(Route::Serve(kind))
     } else {
         Err(ServeError::WrongMethod { allowed: "POST" })
+    }
+}
+
+fn stored<'a>(method: &Method, path: &'a str) -> Result<Option<Stored<'a>>, ServeError> {
+    match path.strip_prefix("/v1/responses/") {
+        Some(below) => Stored::of(method, below),
+        None => Ok(None),
     }
 }
 

@@ -15,12 +15,13 @@ use plimsoll_types::{Envelope, Kind, ServeError, Text};
 use crate::body::Body;
 use crate::client_io::Watched;
 use crate::core::Core;
+use crate::cors::Allowed;
 use crate::explain::{self, Asked};
 use crate::grpc;
 use crate::head;
 use crate::house::Settings;
 use crate::node;
-use crate::openai::{error, models};
+use crate::openai::{error, models, stored};
 use crate::route::{Route, route, slashes};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,7 +45,13 @@ pub(crate) async fn respond(
         _ => None,
     };
     let body_is_read = request.body().is_end_stream();
-    let mut response = match dispatch(core, &settings, watched, (request, grpc.is_some()), &mut id).await {
+    let page = Allowed::of(&request, &settings.config.requests.cors_origins);
+    let preflight = page.as_ref().and_then(|page| page.preflight(&request));
+    let answered = match preflight {
+        Some(answer) => Ok(answer),
+        None => dispatch(core, &settings, watched, (request, grpc.is_some()), &mut id).await,
+    };
+    let mut response = match answered {
         Ok(response) => response,
         Err(error) => {
             let mut response = error::response(&error, kind);
@@ -54,9 +61,12 @@ pub(crate) async fn respond(
             response
         }
     };
+    if let Some(page) = page {
+        page.tell(response.headers_mut());
+    }
     let id = id.unwrap_or_else(|| core.new_id());
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(id.as_bytes())) {
-        if kind == Some(Kind::Message) {
+        if matches!(kind, Some(Kind::Message | Kind::CountTokens)) {
             // Anthropic's SDKs read this one; what the backend gave is the better one, if it gave any.
             response.headers_mut().entry("request-id").or_insert_with(|| value.clone());
         }
@@ -137,6 +147,11 @@ async fn admit(
         Ok(Route::Health) => return Ok(Admitted::Answered(health(core))),
         Err(ServeError::WrongMethod { .. }) if head.websocket => return Err(ServeError::NoWebSocket),
         Err(error) => return Err(error),
+        Ok(Route::Stored(what)) => {
+            let query = request.uri().query();
+            let answered = stored::answer(core, what, (tenant.as_deref(), query)).await;
+            return answered.map(Admitted::Answered);
+        }
         Ok(Route::Models(name)) => {
             let snapshot = core.house.shared.snapshot();
             let known = (&*snapshot, &**core.house.cards.load());
@@ -165,6 +180,7 @@ async fn admit(
         stream: peeked.stream,
         tools: peeked.tools,
         query: head.query.take(),
+        home: peeked.home,
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,

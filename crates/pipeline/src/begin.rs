@@ -5,14 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use plimsoll_engines::Call;
-use plimsoll_routing::{Allowed, Answer, Dispatched, PickError, RequestShape, Writing};
-use plimsoll_types::{Envelope, Instant, Request, ServeError, Usage};
+use plimsoll_routing::{Allowed, Answer, Backend, Dispatched, PickError, RequestShape, Writing};
+use plimsoll_types::{Envelope, Instant, Kind, Refusal, Request, ServeError, Usage};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
 use crate::attempt::{self, Begun, Ended, Limits};
 use crate::continuation::{Rest, writes_on};
 use crate::gathered::Gathered;
+use crate::homes;
 use crate::meter::Meter;
 use crate::parts;
 use crate::queue_wait;
@@ -139,7 +140,10 @@ pub(crate) async fn begin(mut job: Job) -> Result<Live, ServeError> {
         None => attempts(&mut job, &[]).await,
     };
     match begun {
-        Ok(begun) => Ok(Live { rest: Rest::of(&job), ..live(job, begun) }),
+        Ok(begun) => {
+            keep_home(&job, &begun);
+            Ok(Live { rest: Rest::of(&job), ..live(job, begun) })
+        }
         Err(error) => {
             job.held.meter.failed(&error);
             Err(error)
@@ -173,6 +177,9 @@ pub(crate) async fn attempts(job: &mut Job, lost: &[usize]) -> Result<(Begun, Se
         let retry_after = job.lane.room.drains_in(job.core.clock.now()).unwrap_or_default();
         return Err(queue_wait::in_vain(job, retry_after));
     }
+    if let Some(id) = &job.request.envelope.home {
+        tried.extend(away_from_home(job, id)?);
+    }
     loop {
         let picked = match dispatch(job, &tried) {
             Err(PickError::Full) => {
@@ -205,6 +212,43 @@ pub(crate) async fn attempts(job: &mut Job, lost: &[usize]) -> Result<(Begun, Se
             return Err(ended.error());
         }
         last = Some(ended);
+    }
+}
+
+/// The slots of the backends at which the response or conversation of this id does not live; none where that is not known,
+/// so that whichever backend is asked says whether it knows it.
+fn away_from_home(job: &Job, id: &str) -> Result<Vec<usize>, ServeError> {
+    let tenant = job.request.envelope.tenant.as_ref().map(|tenant| tenant.name.as_str());
+    let Some(home) = job.core.shared.homes.find(id, tenant, job.core.clock.now()) else {
+        return Ok(Vec::new());
+    };
+    let is_home = |member: &&Arc<Backend>| member.spec.name == home.backend;
+    let members = &job.lane.pool.members;
+    if !members.iter().any(|member| is_home(&member)) {
+        return Err(Refusal {
+            param: Some("previous_response_id".into()),
+            code: Some("previous_response_not_found".into()),
+            ..Refusal::new(
+                404,
+                "the backend that kept the response or conversation is gone, and all that it kept",
+            )
+        }
+        .into());
+    }
+    Ok(members.iter().filter(|member| !is_home(member)).map(|member| member.slot).collect())
+}
+
+/// Keeps in mind where the response lives that has begun.
+fn keep_home(job: &Job, (begun, dispatched): &(Begun, Sent)) {
+    let envelope = &job.request.envelope;
+    if envelope.kind != Kind::Response {
+        return;
+    }
+    let (now, backend) = (job.core.clock.now(), &dispatched.backend.spec.name);
+    let tenant = envelope.tenant.as_ref().map(|tenant| tenant.name.as_str());
+    let made = homes::id_of(&begun.chunks, begun.head.stream);
+    for id in made.as_deref().into_iter().chain(envelope.home.as_deref()) {
+        job.core.shared.homes.keep(id, backend, tenant, now);
     }
 }
 

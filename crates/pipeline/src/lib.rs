@@ -19,6 +19,7 @@ mod begin;
 mod config;
 mod continuation;
 mod gathered;
+mod homes;
 mod lane;
 mod meter;
 mod metrics;
@@ -33,6 +34,7 @@ mod token_stream;
 mod upkeep;
 
 pub use config::Config;
+pub use homes::{Home, Homes};
 pub use pipeline::{MakeEngine, Pipeline, Response};
 pub use shared::{Shared, Snapshot};
 pub use token_stream::{Flow, TokenStream};

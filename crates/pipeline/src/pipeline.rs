@@ -23,7 +23,7 @@ pub type MakeEngine = Box<dyn Fn(&Backend) -> Rc<dyn Engine>>;
 
 /// The way of every request on one core.
 pub struct Pipeline {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) router: RefCell<Router>,
     pub(crate) budget: RefCell<Budget>,

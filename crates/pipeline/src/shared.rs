@@ -7,6 +7,7 @@ use plimsoll_routing::{Fleet, Pool};
 use plimsoll_types::ServeError;
 
 use crate::Config;
+use crate::homes::Homes;
 use crate::lane::Lanes;
 use crate::metrics::ModelMetrics;
 use crate::room::Room;
@@ -71,6 +72,8 @@ pub struct Shared {
     cutting: AtomicBool,
     /// Where requests for one backend are joined.
     pub(crate) lanes: Lanes,
+    /// Where responses live.
+    pub homes: Homes,
 }
 
 /// On a line of its own: every core writes it with every request.
@@ -88,6 +91,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             cutting: AtomicBool::new(false),
             lanes: Lanes::default(),
+            homes: Homes::default(),
         })
     }
 

@@ -27,11 +27,13 @@ pub enum Kind {
     Detokenize,
     /// `/v1/messages`
     Message,
+    /// `/v1/messages/count_tokens`
+    CountTokens,
 }
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Chat,
         Self::Completion,
         Self::Embedding,
@@ -41,6 +43,7 @@ impl Kind {
         Self::Tokenize,
         Self::Detokenize,
         Self::Message,
+        Self::CountTokens,
     ];
 
     /// The path of its route, the same towards callers and backends.
@@ -56,6 +59,7 @@ impl Kind {
             Self::Tokenize => "/v1/tokenize",
             Self::Detokenize => "/v1/detokenize",
             Self::Message => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
         }
     }
 
@@ -72,6 +76,7 @@ impl Kind {
             Self::Tokenize => "tokenize",
             Self::Detokenize => "detokenize",
             Self::Message => "messages",
+            Self::CountTokens => "count_tokens",
         }
     }
 
@@ -224,6 +229,8 @@ pub struct Envelope {
     pub ask_usage: Option<Splice>,
     /// How to keep its prompt apart from equal ones of other tenants in the cache of a backend that can (`cache_salt`).
     pub cache_salt: Option<Splice>,
+    /// The response or conversation that it goes on with, by its id; it must go where that lives.
+    pub home: Option<Text>,
     /// The query of its target, which goes to the backend; `None` where there is none.
     pub query: Option<Text>,
     /// Whether the answer may be the call of a tool.

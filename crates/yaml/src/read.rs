@@ -108,7 +108,8 @@ impl<'r, 'y> Reader<'r, '_, 'y> {
         };
         for (key, _) in mapping {
             let name = key.data.as_str().unwrap_or("?");
-            if self.asked.iter().any(|asked| asked == name) {
+            // Keys for whoever writes the file: anchors, and notes of other programs.
+            if self.asked.iter().any(|asked| asked == name) || name.starts_with("x-") {
                 continue;
             }
             let nearest = self.asked.iter().min_by_key(|asked| distance(asked, name));
@@ -122,7 +123,15 @@ impl<'r, 'y> Reader<'r, '_, 'y> {
 impl Keys for Reader<'_, '_, '_> {
     fn number(&mut self, key: Key, range: RangeInclusive<u64>, value: &mut u64) {
         self.read(key, value, |node| match node.data {
-            YamlData::Value(Scalar::Integer(number)) => within(number, &range),
+            YamlData::Value(Scalar::Integer(number)) => within(i128::from(number), &range),
+            YamlData::Value(Scalar::String(ref text)) => {
+                let units = if key.name.contains("bytes") { BYTES } else { &[] };
+                let number = measured(&expand(text)?, units).ok_or_else(|| {
+                    let form = if units.is_empty() { "" } else { ", alone or with KiB, MiB or GiB" };
+                    format!("{} is not a whole number{form}", shown(node))
+                })?;
+                within(number, &range)
+            }
             _ => Err(format!("{} is not a whole number", shown(node))),
         });
     }
@@ -132,6 +141,9 @@ impl Keys for Reader<'_, '_, '_> {
             let number = match &node.data {
                 YamlData::Value(Scalar::Integer(number)) => *number as f64,
                 YamlData::Value(Scalar::FloatingPoint(number)) => number.into_inner(),
+                YamlData::Value(Scalar::String(text)) => {
+                    expand(text)?.parse().map_err(|_| format!("{} is not a number", shown(node)))?
+                }
                 _ => return Err(format!("{} is not a number", shown(node))),
             };
             if range.contains(&number) { Ok(number) } else { Err(outside(number, &range)) }
@@ -140,13 +152,33 @@ impl Keys for Reader<'_, '_, '_> {
 
     fn millis(&mut self, key: Key, range: RangeInclusive<u64>, value: &mut Duration) {
         let mut millis = value.as_millis() as u64;
-        self.number(key, range, &mut millis);
+        self.read(key, &mut millis, |node| match node.data {
+            YamlData::Value(Scalar::Integer(number)) => within(i128::from(number), &range),
+            YamlData::Value(Scalar::String(ref text)) => {
+                let number = measured(&expand(text)?, TIMES).ok_or_else(|| {
+                    format!(
+                        "{} is not a whole number of milliseconds, nor a time such as 30s or 5m",
+                        shown(node)
+                    )
+                })?;
+                within(number, &range)
+            }
+            _ => Err(format!(
+                "{} is not a whole number of milliseconds, nor a time such as 30s or 5m",
+                shown(node)
+            )),
+        });
         *value = Duration::from_millis(millis);
     }
 
     fn flag(&mut self, key: Key, value: &mut bool) {
         self.read(key, value, |node| {
-            node.data.as_bool().ok_or_else(|| format!("{} is neither true nor false", shown(node)))
+            let word = match &node.data {
+                YamlData::Value(Scalar::String(text)) => Some(expand(text)?),
+                _ => None,
+            };
+            let flag = node.data.as_bool().or_else(|| word?.parse().ok());
+            flag.ok_or_else(|| format!("{} is neither true nor false", shown(node)))
         });
     }
 
@@ -159,6 +191,10 @@ impl Keys for Reader<'_, '_, '_> {
         self.read(key, value, |node| text(node).map_err(|why| why.replace(&shown(node), "the value")));
         let file_key = format!("{}_file", key.name);
         let Some(node) = self.find(&file_key) else { return };
+        if self.find(key.name).is_some() {
+            let why = format!("give {} or {file_key}, not both", key.name);
+            return self.place.wrong(node.span.start.line(), &file_key, why);
+        }
         let read = text(node)
             .and_then(|file| std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}")));
         match read {
@@ -220,7 +256,24 @@ fn nested(place: &mut Place<'_>, node: &MarkedYaml<'_>, name: String, section: &
     Place { file: place.file, path, line, problems: place.problems }.section(Some(node), section);
 }
 
-fn within(number: i64, range: &RangeInclusive<u64>) -> Result<u64, String> {
+/// Units of time, in milliseconds.
+const TIMES: &[(&str, i128)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+/// Units of memory, in bytes.
+const BYTES: &[(&str, i128)] = &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+
+/// A whole number, alone or with one of these units.
+fn measured(text: &str, units: &[(&str, i128)]) -> Option<i128> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_start() {
+        "" => 1,
+        unit => units.iter().find(|(name, _)| *name == unit)?.1,
+    };
+    number.parse::<i128>().ok()?.checked_mul(factor)
+}
+
+fn within(number: i128, range: &RangeInclusive<u64>) -> Result<u64, String> {
     u64::try_from(number).ok().filter(|value| range.contains(value)).ok_or_else(|| outside(number, range))
 }
 
@@ -249,13 +302,31 @@ fn text(node: &MarkedYaml<'_>) -> Result<String, String> {
     }
 }
 
-/// Puts environment variables in the place of `${NAME}`.
+/// Puts environment variables in the place of `${NAME}`, without the line end that many of them have; in that of
+/// `${NAME:-other}` the other text where the variable is not there or empty. `$${` stands for `${`.
 fn expand(text: &str) -> Result<String, String> {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = after;
+            continue;
+        }
         let (name, tail) = after.split_once('}').ok_or_else(|| "${ without a }".to_owned())?;
+        let (name, other) = name.split_once(":-").map_or((name, None), |(name, other)| (name, Some(other)));
+        let value = std::env::var(name).ok();
+        let value = match (value, other) {
+            (None, None) => {
+                return Err(format!("the environment has no {name}; ${{{name}:-other}} would do without"));
+            }
+            (Some(value), None) => value,
+            (value, Some(other)) => {
+                value.filter(|value| !value.is_empty()).unwrap_or_else(|| other.to_owned())
+            }
+        };
         out.push_str(before);
-        out.push_str(&std::env::var(name).map_err(|_| format!("the environment has no {name}"))?);
+        out.push_str(value.trim_end_matches(['\n', '\r']));
         rest = tail;
     }
     out.push_str(rest);
@@ -283,7 +354,48 @@ mod tests {
     #[test]
     fn environment_variables_are_put_in_and_missing_ones_named() {
         assert_eq!(expand("a${PATH}b").unwrap(), format!("a{}b", std::env::var("PATH").unwrap()));
-        assert_eq!(expand("${NO_SUCH_VARIABLE}").unwrap_err(), "the environment has no NO_SUCH_VARIABLE");
+        let missing = expand("${NO_SUCH_VARIABLE}").unwrap_err();
+        assert!(missing.starts_with("the environment has no NO_SUCH_VARIABLE"), "{missing}");
+        assert_eq!(expand("a${NO_SUCH_VARIABLE:-b}c").unwrap(), "abc");
+        assert_eq!(expand("$${PATH} ${NO_SUCH_VARIABLE:-}").unwrap(), "${PATH} ");
+    }
+
+    #[derive(Default)]
+    struct Limits {
+        wait: Duration,
+        max_bytes: u64,
+        count: u64,
+        share: f64,
+        on: bool,
+    }
+
+    impl Section for Limits {
+        fn keys(&mut self, keys: &mut dyn Keys) {
+            keys.millis(Key::new("wait_ms", ""), 0..=600_000, &mut self.wait);
+            keys.number(Key::new("max_bytes", ""), 0..=1 << 40, &mut self.max_bytes);
+            keys.number(Key::new("count", ""), 0..=100, &mut self.count);
+            keys.decimal(Key::new("share", ""), 0.0..=1.0, &mut self.share);
+            keys.flag(Key::new("on", ""), &mut self.on);
+        }
+    }
+
+    #[test]
+    fn times_and_sizes_may_have_units_and_all_may_come_from_the_environment() {
+        let mut limits = Limits::default();
+        let text = "x-note: {anything: 1}\nwait_ms: 30s\nmax_bytes: 8 MiB\ncount: ${NO_SUCH:-7}\nshare: ${NO_SUCH:-0.5}\non: \"${NO_SUCH:-true}\"\n";
+        read("f", text, &mut limits).unwrap();
+        assert_eq!((limits.wait, limits.max_bytes), (Duration::from_secs(30), 8 << 20));
+        assert_eq!((limits.count, limits.share, limits.on), (7, 0.5, true));
+        let problems =
+            read("f", "wait_ms: 30 parsecs\nmax_bytes: 8MB\ncount: 8MiB\n", &mut limits).unwrap_err();
+        let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(
+            said[0].contains("30s") && said[1].contains("MiB") && said[2].ends_with("is not a whole number"),
+            "{said:?}"
+        );
+        assert!(
+            read("f", "wait_ms: 11m\n", &mut limits).unwrap_err()[0].to_string().contains("is not between")
+        );
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) fn request_of(kind: Kind, body: &str) -> Request {
         tenant: None,
         tools: false,
         query: None,
+        home: None,
         residency: None,
         priority: plimsoll_types::Priority::Normal,
         explain: false,

@@ -19,6 +19,7 @@ fn request(kind: Kind, body: &str) -> Request {
         tenant: None,
         tools: false,
         query: None,
+        home: None,
         priority: Priority::Normal,
         residency: None,
         deadline: None,
@@ -76,6 +77,34 @@ fn a_completion_gets_it_at_the_end_of_its_prompt() {
     let body = r#"{"model":"m","prompt":"Once","stream":true}"#;
     let rest = told.rest(&request(Kind::Completion, body)).unwrap();
     assert_eq!(&rest.body[..], br#"{"model":"m","prompt":"Once upon upon","stream":true}"#);
+}
+
+#[test]
+fn a_list_of_one_prompt_and_a_format_of_text_say_no_more_than_a_prompt_alone() {
+    let event = r#"{"id":"a","choices":[{"index":0,"text":" upon"}]}"#;
+    let rest = |body: &str| {
+        let rest = told(Kind::Completion, &[event]).rest(&request(Kind::Completion, body))?;
+        Some(String::from_utf8(rest.body.to_vec()).unwrap())
+    };
+    let body = r#"{"model":"m","prompt":["Once"],"response_format":{"type":"text"}}"#;
+    assert_eq!(rest(body), Some(body.replace("Once", "Once upon")));
+    for other in [
+        r#"{"model":"m","prompt":["Once","Twice"]}"#,
+        r#"{"model":"m","prompt":[[1,2]]}"#,
+        r#"{"model":"m","prompt":[1]}"#,
+        r#"{"model":"m","prompt":[]}"#,
+        r#"{"model":"m","prompt":"Once","response_format":{"type":"json_object"}}"#,
+    ] {
+        assert_eq!(rest(other), None, "{other}");
+    }
+}
+
+#[test]
+fn a_first_event_with_usage_is_no_second_beginning() {
+    let mut told = told(Kind::Chat, &[&delta("a")]);
+    told.rest(&request(Kind::Chat, CHAT)).unwrap();
+    let role = r#"{"id":"b","choices":[{"index":0,"delta":{"role":"assistant","content":""}}],"usage":{"prompt_tokens":9,"completion_tokens":0}}"#;
+    assert!(told.hear(chunk(Kind::Chat, &[role])).bytes.is_empty());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 
 use bytes::BytesMut;
+use plimsoll_types::Kind;
 
 use super::answer::Wire;
 use super::{Connections, OpenAi};
@@ -58,6 +59,27 @@ impl OpenAi {
     pub async fn ask(&self, path: &str, limit: usize) -> Result<Document, Failure> {
         let target = self.backend.target_of(path);
         read(self.send(get(&target)), limit).await
+    }
+
+    /// What the backend says to `method` of what stands `below` the path of responses, with this query.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be reached, does not answer, or answers with more than 32 MiB.
+    pub async fn ask_of_response(
+        &self,
+        method: &'static str,
+        below: &str,
+        query: Option<&str>,
+    ) -> Result<Document, Failure> {
+        const LIMIT: usize = 32 << 20;
+        let path = format!("{}{below}", Kind::Response.path());
+        let mut target = self.backend.target_of(&path);
+        if let Some(query) = query {
+            target.push(if target.contains('?') { '&' } else { '?' });
+            target.push_str(query);
+        }
+        read(self.send(Message { method, ..get(&target) }), LIMIT).await
     }
 }
 

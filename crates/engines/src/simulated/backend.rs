@@ -29,7 +29,7 @@ impl Skill {
         match kind {
             Kind::Chat | Kind::Completion | Kind::Response | Kind::Message => self == Self::Write,
             Kind::Embedding | Kind::Rerank | Kind::Score => self == Self::Embed,
-            Kind::Tokenize | Kind::Detokenize => true,
+            Kind::Tokenize | Kind::Detokenize | Kind::CountTokens => true,
         }
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn read(kind: Kind, fields: &Fields, origin: &Origin) -> Result<Answe
         Kind::Rerank => ranking::rerank(fields, origin),
         Kind::Score => ranking::score(fields, origin),
         Kind::Tokenize => tokenizing::tokenize(fields),
+        Kind::CountTokens => tokenizing::count(fields),
         _ => tokenizing::detokenize(fields),
     }
 }
@@ -196,6 +197,8 @@ mod tests {
     fn text_survives_tokenize_and_detokenize() {
         let cut = answer(Kind::Tokenize, r#"{"prompt":"Grüße vom Kai!\n","return_token_strs":true}"#);
         assert_eq!(cut["count"], cut["token_strs"].as_array().unwrap().len());
+        let counted = answer(Kind::CountTokens, r#"{"messages":[{"role":"user","content":"a harbour"}]}"#);
+        assert!(counted["input_tokens"].as_u64().is_some_and(|tokens| tokens > 1), "{counted}");
         let joined = answer(Kind::Detokenize, &format!(r#"{{"tokens":{}}}"#, cut["tokens"]));
         assert_eq!(joined["prompt"], "Grüße vom Kai!\n");
     }

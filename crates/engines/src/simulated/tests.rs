@@ -71,6 +71,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         tenant: None,
         tools: false,
         query: None,
+        home: None,
         priority: plimsoll_types::Priority::Normal,
         residency: None,
         deadline: None,

@@ -195,6 +195,7 @@ fn request(kind: Kind, body: &Value) -> Request {
         tenant: None,
         tools: false,
         query: None,
+        home: None,
         residency: None,
         priority: plimsoll_types::Priority::Normal,
         explain: false,

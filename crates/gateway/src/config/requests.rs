@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::cors::is_origin;
 use plimsoll_types::{Key, Keys, Section};
 
 /// What requests may be.
@@ -25,6 +26,8 @@ pub struct Requests {
     pub media_hosts: Vec<String>,
     /// Hosts of MCP servers that tools may name.
     pub mcp_hosts: Vec<String>,
+    /// Origins whose pages may call from a browser.
+    pub cors_origins: Vec<String>,
     /// Fields that are closed: those of the reference without those that were opened.
     pub closed_fields: Vec<&'static str>,
 }
@@ -58,6 +61,7 @@ impl Default for Requests {
             allow_fields: Vec::new(),
             media_hosts: Vec::new(),
             mcp_hosts: Vec::new(),
+            cors_origins: Vec::new(),
             closed_fields: CLOSED.to_vec(),
         }
     }
@@ -138,6 +142,18 @@ impl Section for Requests {
              network.",
         );
         keys.texts(key, &mut self.mcp_hosts);
+        let key = Key::new(
+            "cors_origins",
+            "Origins whose pages may call from a browser (CORS), such as `https://app.example`, or `*` for all. Without keys, every \
+             page of a listed origin may use the gateway on behalf of whoever opens it.",
+        );
+        keys.texts(key, &mut self.cors_origins);
+        for origin in self.cors_origins.iter().filter(|origin| !is_origin(origin)) {
+            keys.wrong(
+                "cors_origins",
+                format!("{origin:?} is no origin: give a scheme and a host, without a path, or `*`"),
+            );
+        }
         for (key, hosts) in [("media_hosts", &self.media_hosts), ("mcp_hosts", &self.mcp_hosts)] {
             for host in hosts.iter().filter(|host| !is_host(host)) {
                 keys.wrong(key, format!("{host:?} matches no host: give a name, `*.example.com` or `*`"));

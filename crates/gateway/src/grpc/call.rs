@@ -47,6 +47,7 @@ pub(super) fn request(
         stream: peeked.stream,
         tools: peeked.tools,
         query: None,
+        home: None,
         ask_usage: peeked.ask_usage,
         prompt_tokens: peeked.prompt_tokens,
         blocks: peeked.blocks,

@@ -84,7 +84,7 @@ fn refused(refusal: &Refusal) -> Shape {
 pub(crate) fn document(error: &ServeError, kind: Option<Kind>) -> Value {
     let Shape { status, kind: word, code, param } = shape(error);
     let message = error.to_string();
-    if kind == Some(Kind::Message) {
+    if matches!(kind, Some(Kind::Message | Kind::CountTokens)) {
         let word = match status.as_u16() {
             400 | 405 | 415 | 417 | 422 | 426 | 431 => "invalid_request_error",
             401 => "authentication_error",

@@ -25,6 +25,8 @@ pub(crate) struct Peeked {
     pub(crate) model_at: Range<usize>,
     pub(crate) stream: bool,
     pub(crate) tools: bool,
+    /// The response or conversation that it goes on with.
+    pub(crate) home: Option<Text>,
     pub(crate) ask_usage: Option<Splice>,
     pub(crate) prompt_tokens: u32,
     pub(crate) blocks: Blocks,

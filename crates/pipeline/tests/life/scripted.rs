@@ -218,6 +218,7 @@ impl House {
             tenant: None,
             tools: false,
             query: None,
+            home: None,
             priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,

@@ -83,6 +83,7 @@ impl Requests {
             tenant: None,
             tools: false,
             query: None,
+            home: None,
             priority: plimsoll_types::Priority::Normal,
             residency: None,
             deadline: None,

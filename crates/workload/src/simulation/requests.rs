@@ -64,6 +64,7 @@ impl Requests {
             ask_usage: None,
             tools: false,
             query: None,
+            home: None,
             prompt_tokens: self.estimates[index],
             blocks: self.blocks(arrival),
             max_tokens: None,

@@ -1,4 +1,4 @@
-//! `/v1/tokenize` and `/v1/detokenize`
+//! `/v1/tokenize`, `/v1/detokenize` and `/v1/messages/count_tokens`
 
 use std::borrow::Cow;
 
@@ -35,6 +35,18 @@ pub(super) fn tokenize(fields: &Fields) -> Result<Answered, Wrong> {
         system_fingerprint: FINGERPRINT,
     };
     Ok((Known::new(&cut, None), None))
+}
+
+/// How many tokens a prompt of `/v1/messages` has.
+pub(super) fn count(fields: &Fields) -> Result<Answered, Wrong> {
+    #[derive(Serialize)]
+    struct Counted {
+        input_tokens: usize,
+        system_fingerprint: &'static str,
+    }
+    let text = conversation::message(fields)?;
+    let input_tokens = tokens::numbers(&text).count();
+    Ok((Known::new(&Counted { input_tokens, system_fingerprint: FINGERPRINT }, None), None))
 }
 
 pub(super) fn detokenize(fields: &Fields) -> Result<Answered, Wrong> {

@@ -110,6 +110,12 @@ impl BackendConfig {
         keys.flag(Key::new("http2", "Whether to speak HTTP/2 to it."), &mut self.http2);
         keys.secret(Key::new("bearer", "A token sent as `Authorization: Bearer`."), &mut self.bearer.0);
         keys.secret(Key::new("api_key", "A key sent as `api-key`, for Azure."), &mut self.api_key.0);
+        for (name, secret) in [("bearer", &self.bearer.0), ("api_key", &self.api_key.0)] {
+            // A call without it would be refused by the backend, and nobody would know why.
+            if secret.bytes().any(|byte| byte.is_ascii_control()) {
+                keys.wrong(name, "has a line end or another character that no header field may have".into());
+            }
+        }
         keys.map(Key::new("headers", "Header fields of every call to it."), &mut self.headers);
         let key = Key::new("ca_file", "A PEM file of certificates to trust in the place of the system's.");
         keys.text(key, &mut self.ca_file);

@@ -30,6 +30,8 @@ pub(super) struct Found {
     /// Where the model's name stands, and what it says if it has escapes.
     pub(super) model: Option<(Str, String)>,
     pub(super) stream: bool,
+    /// The response or conversation that it goes on with.
+    pub(super) home: Option<String>,
     pub(super) options: Option<Options>,
     pub(super) prompt_bytes: usize,
     pub(super) salt: Range<usize>,
@@ -64,6 +66,7 @@ impl Found {
             model_at: str.raw.start - 1..str.raw.end + 1,
             stream,
             tools: self.seen.contains(&"tools"),
+            home: self.home.filter(|_| kind == Kind::Response).map(Text::from),
             ask_usage,
             prompt_tokens: u32::try_from(self.prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX / 2),
             blocks: Blocks::default(),

@@ -31,6 +31,8 @@ const KEYS: &[&str] = &[
     "documents",
     "cache_salt",
     "priority",
+    "previous_response_id",
+    "conversation",
 ];
 
 /// What there is in `body`; the prompt goes into `prompt`.
@@ -117,6 +119,7 @@ impl Reader<'_> {
                 self.found.priority = self.scanner.skip()?;
                 Ok(())
             }
+            "previous_response_id" | "conversation" => self.home(),
             "cache_salt" => {
                 self.found.salt = self.prose(None)?;
                 Ok(())
@@ -126,6 +129,32 @@ impl Reader<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// The id of a response or conversation, alone or as the `id` of an object.
+    fn home(&mut self) -> Result<(), Problem> {
+        match self.scanner.kind()? {
+            Next::String => {
+                let id = self.scanner.string()?;
+                self.found.home = Some(self.scanner.decode(&id));
+            }
+            Next::Object => {
+                let mut first = true;
+                self.scanner.enter_object()?;
+                while let Some(key) = self.scanner.next_key(&mut first)? {
+                    if self.scanner.says(&key, "id") && self.scanner.kind()? == Next::String {
+                        let id = self.scanner.string()?;
+                        self.found.home = Some(self.scanner.decode(&id));
+                    } else {
+                        self.scanner.skip()?;
+                    }
+                }
+            }
+            _ => {
+                self.scanner.skip()?;
+            }
+        }
+        Ok(())
     }
 
     fn model(&mut self) -> Result<(), Problem> {
