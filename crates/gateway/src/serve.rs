@@ -101,7 +101,7 @@ async fn dispatch(
     let admitted =
         admit(core, settings, watched, request, id).await.inspect_err(|error| core.refused(error))?;
     match admitted {
-        Admitted::Answered(response) => Ok(response),
+        Admitted::Answered(response) => Ok(*response),
         Admitted::Asks(request, asked) => {
             let kind = request.envelope.kind;
             let answer = core.pipeline.serve(*request).await?;
@@ -113,9 +113,15 @@ async fn dispatch(
 /// A request that passed all checks.
 enum Admitted {
     /// It was answered here.
-    Answered(Response<Body>),
+    Answered(Box<Response<Body>>),
     /// It asks something of a model, and perhaps something of its way there.
     Asks(Box<plimsoll_types::Request>, Asked),
+}
+
+impl Admitted {
+    fn answered(response: Response<Body>) -> Self {
+        Self::Answered(Box::new(response))
+    }
 }
 
 async fn admit(
@@ -134,28 +140,28 @@ async fn admit(
     *id = head.request_id.take();
     if node::is_asked(request.uri().path(), settings) {
         let asked = (request.method(), request.uri().path());
-        return node::answer(core, settings, asked).await.map(Admitted::Answered);
+        return node::answer(core, settings, asked).await.map(Admitted::answered);
     }
     let path = slashes(request.uri().path());
     if let Ok(Route::Health) = route(request.method(), &path) {
         // Whoever balances load between gateways has no key.
-        return Ok(Admitted::Answered(health(core)));
+        return Ok(Admitted::answered(health(core)));
     }
     let tenant = settings.keys.admit(&head)?;
     let kind = match route(request.method(), &path) {
         Ok(Route::Serve(kind)) => kind,
-        Ok(Route::Health) => return Ok(Admitted::Answered(health(core))),
+        Ok(Route::Health) => return Ok(Admitted::answered(health(core))),
         Err(ServeError::WrongMethod { .. }) if head.websocket => return Err(ServeError::NoWebSocket),
         Err(error) => return Err(error),
         Ok(Route::Stored(what)) => {
             let query = request.uri().query();
             let answered = stored::answer(core, what, (tenant.as_deref(), query)).await;
-            return answered.map(Admitted::Answered);
+            return answered.map(Admitted::answered);
         }
         Ok(Route::Models(name)) => {
             let snapshot = core.house.shared.snapshot();
             let known = (&*snapshot, &**core.house.cards.load());
-            return models::answer(request.method(), name, known).map(Admitted::Answered);
+            return models::answer(request.method(), name, known).map(Admitted::answered);
         }
     };
     if head.json == Some(false) {
