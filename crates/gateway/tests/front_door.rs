@@ -12,6 +12,7 @@ mod backpressure;
 mod bodies;
 mod cancel;
 mod drain;
+mod everyday;
 mod explain;
 mod failover;
 mod fronts_and_backs;

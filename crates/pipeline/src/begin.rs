@@ -371,8 +371,10 @@ async fn attempt_at(job: &Job, dispatched: &mut Sent) -> Result<Begun, Ended> {
 
 fn limits(job: &Job, expected: f32, now: Instant) -> Limits {
     let (config, envelope): (&Config, _) = (&job.held.snapshot.config, &job.request.envelope);
-    // Nothing comes of a whole answer before its end: its limit grows with its work.
-    let whole = config.ttft_limit * 2 + SLOW_PROMPT * envelope.prompt_tokens;
+    // Nothing comes of a whole answer before its end: its limit grows with its work, and is about twice that of a first token
+    // where that is much longer than the shortest that any backend has.
+    let whole = config.ttft_limit + config.ttft_limit.saturating_sub(config.ttft_floor);
+    let whole = whole + SLOW_PROMPT * envelope.prompt_tokens;
     let attempt = match (envelope.stream, envelope.kind.streams(), envelope.max_tokens) {
         (true, ..) => config.first_token_limit(expected),
         (false, true, Some(tokens)) => (whole + SLOW_TOKEN * tokens).min(config.answer_limit),

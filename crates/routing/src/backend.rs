@@ -111,6 +111,8 @@ pub struct Backend {
     pub seen: Seen,
     /// Nanoseconds since when probes find that its listener is closed; 0 where they do not.
     closed_since: AtomicU64,
+    /// Nanoseconds when it last asked to be left alone.
+    pushed_back: AtomicU64,
     /// What it is judged by beside its peers.
     pub(crate) gray: Gray,
 }
@@ -163,6 +165,7 @@ impl Backend {
             commitment: None,
             seen: Seen::default(),
             closed_since: AtomicU64::new(0),
+            pushed_back: AtomicU64::new(0),
             gray: Gray::default(),
             standing: Standing {
                 taken_out: AtomicBool::new(false),
@@ -467,6 +470,15 @@ impl Backend {
         self.standing.since.store(UNSEEN, Relaxed);
     }
 
+    /// It answered a request that was sent at this time: one that was sent since it asked to be left alone shows that it takes
+    /// requests again.
+    pub(crate) fn takes_requests(&self, sent: Instant) {
+        // Reading first keeps the line shared while all is well.
+        if self.pushback.load(Relaxed) != 0 && sent.as_nanos() >= self.pushed_back.load(Relaxed) {
+            self.pushback.store(0, Relaxed);
+        }
+    }
+
     /// It is back in service.
     pub(crate) fn is_back(&self, now: Instant) {
         self.standing.since.store(now.as_nanos(), Relaxed);
@@ -550,6 +562,7 @@ impl Backend {
 
     /// It asked to be left alone for `wait`.
     pub(crate) fn push_back(&self, now: Instant, wait: Duration) {
+        self.pushed_back.store(now.as_nanos(), Relaxed);
         self.pushback.fetch_max((now + wait).as_nanos(), Relaxed);
     }
 
@@ -641,6 +654,17 @@ mod tests {
         backend.comes();
         assert_eq!(backend.ramp(at(99)), 0.1, "without traffic it stays cold");
         assert_eq!(backend.ramp(at(104)), 0.5, "and then it is let in, whether or not it was asked");
+    }
+
+    #[test]
+    fn a_good_answer_to_a_request_that_was_sent_since_ends_a_pushback() {
+        let at = |seconds: u64| Instant::ORIGIN + Duration::from_secs(seconds);
+        let backend = Backend::new(0, spec("b"));
+        backend.push_back(at(10), Duration::from_secs(60));
+        backend.takes_requests(at(9));
+        assert!(backend.is_pushed_back(at(11)), "it was sent before");
+        backend.takes_requests(at(12));
+        assert!(!backend.is_pushed_back(at(13)));
     }
 
     #[test]

@@ -281,6 +281,9 @@ impl Dispatched {
         }
         match verdict {
             Verdict::Ok | Verdict::Refused => {
+                if verdict == Verdict::Ok {
+                    backend.takes_requests(self.at);
+                }
                 if backend.outlier.succeeded(now, config) {
                     backend.is_back(now);
                 }

@@ -118,6 +118,9 @@ impl Client {
     pub(crate) async fn answer(&mut self) -> Answer {
         let (status, head) = self.head().await;
         let mut body = Vec::new();
+        if status == 204 {
+            return Answer { status, head, body };
+        }
         if let Some(length) = field(&head, "content-length") {
             let length: usize = length.parse().unwrap();
             while self.read.len() < length {

@@ -167,8 +167,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A limit on tokens. What is of no use to count with counts as not said, and is the engine's to judge: -1 (no limit),
-    /// 0 (a cache is warmed, a prompt is scored), numbers of languages that have no whole ones.
+    /// A limit on tokens. Engines take -1 (no limit) and 0 (a cache is warmed, a prompt is scored), which count as not said
+    /// here, and 64.0 of languages that have no whole numbers.
     fn limit(&mut self, name: &'static str) -> Result<Option<u32>, Problem> {
         match self.scanner.kind()? {
             Next::Null => {
@@ -181,6 +181,12 @@ impl Reader<'_> {
                     .ok()
                     .and_then(|text| text.parse::<f64>().ok());
                 let most = f64::from(u32::MAX / 2);
+                if !number.is_some_and(|number| (-1.0..=most).contains(&number)) {
+                    return Err(invalid(
+                        name,
+                        &format!("must be a whole number up to {most}, or -1 for no limit"),
+                    ));
+                }
                 Ok(number.filter(|number| (1.0..=most).contains(number)).map(|number| number as u32))
             }
             _ => Err(invalid(name, "must be a whole number")),

@@ -82,10 +82,13 @@ fn values_that_cannot_stand_are_refused_with_the_name_of_their_key() {
 #[test]
 fn limits_that_are_of_no_use_to_count_with_are_the_engines_to_judge() {
     let limit = |value: &str| look(&format!(r#"{{"model":"m","max_tokens":{value}}}"#)).unwrap().max_tokens;
-    assert_eq!(
-        ["-1", "0", "64.0", "1e999", "null", "7"].map(limit),
-        [None, None, Some(64), None, None, Some(7)]
-    );
+    assert_eq!(["-1", "0", "64.0", "null", "7"].map(limit), [None, None, Some(64), None, Some(7)]);
+    for wrong in ["-5", "1e999", "1000000000000000000000000000000"] {
+        assert!(
+            why(&format!(r#"{{"model":"m","max_tokens":{wrong}}}"#)).contains("must be a whole number"),
+            "{wrong}"
+        );
+    }
     assert!(look(r#"{"model":"m","best_of":0}"#).is_ok());
 }
 
