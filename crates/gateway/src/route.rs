@@ -16,7 +16,7 @@ pub(crate) enum Route<'a> {
     Models(Option<&'a str>),
     /// Something of a response that a backend has stored.
     Stored(Stored<'a>),
-    /// Whether this gateway serves, for whoever balances load between gateways.
+    /// Whether this gateway serves, for a load balancer before several gateways.
     Health,
 }
 

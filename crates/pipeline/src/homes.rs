@@ -18,7 +18,7 @@ const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 pub struct Home {
     /// The name of the backend.
     pub backend: String,
-    /// Whose it is; nobody else is told that there is one.
+    /// The tenant that it belongs to; others are not told that there is one.
     tenant: Option<String>,
     since: Instant,
 }
@@ -56,9 +56,8 @@ impl Homes {
 
     /// The response of this id is no more.
     pub fn forget(&self, id: &str) {
+        // Its id leaves the order when it is the oldest there.
         self.known.remove(id);
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        order.retain(|known| known != id);
     }
 }
 

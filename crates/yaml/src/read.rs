@@ -108,7 +108,7 @@ impl<'r, 'y> Reader<'r, '_, 'y> {
         };
         for (key, _) in mapping {
             let name = key.data.as_str().unwrap_or("?");
-            // Keys for whoever writes the file: anchors, and notes of other programs.
+            // Such keys hold anchors, and notes of other programs.
             if self.asked.iter().any(|asked| asked == name) || name.starts_with("x-") {
                 continue;
             }

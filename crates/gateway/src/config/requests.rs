@@ -70,17 +70,22 @@ impl Default for Requests {
 impl Requests {
     /// Whether a prompt may hold this link. The gateway follows none itself; an engine behind it would.
     pub(crate) fn may_link(&self, link: &str) -> bool {
-        let Ok(uri) = link.parse::<http::Uri>() else { return false };
-        let host = uri.host().unwrap_or("");
-        let secure =
-            uri.scheme_str() == Some("https") && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
-        secure && self.media_hosts.iter().any(|allowed| matches(allowed, host))
+        leads_to(link, &self.media_hosts)
     }
 
     /// Whether a tool may name this MCP server, which the engine would call.
     pub(crate) fn may_call(&self, link: &str) -> bool {
-        Self { media_hosts: self.mcp_hosts.clone(), ..Self::default() }.may_link(link)
+        leads_to(link, &self.mcp_hosts)
     }
+}
+
+/// Whether a link leads to one of these hosts, over https and without user information.
+fn leads_to(link: &str, hosts: &[String]) -> bool {
+    let Ok(uri) = link.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or("");
+    let secure =
+        uri.scheme_str() == Some("https") && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
+    secure && hosts.iter().any(|allowed| matches(allowed, host))
 }
 
 /// Whether `host` is `allowed`: the same, below `*.example.com`, or for `*` any name of the public domain name system.

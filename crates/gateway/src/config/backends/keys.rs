@@ -111,7 +111,7 @@ impl BackendConfig {
         keys.secret(Key::new("bearer", "A token sent as `Authorization: Bearer`."), &mut self.bearer.0);
         keys.secret(Key::new("api_key", "A key sent as `api-key`, for Azure."), &mut self.api_key.0);
         for (name, secret) in [("bearer", &self.bearer.0), ("api_key", &self.api_key.0)] {
-            // A call without it would be refused by the backend, and nobody would know why.
+            // The field would be left out, and the backend would refuse every call for a reason that the log does not show.
             if secret.bytes().any(|byte| byte.is_ascii_control()) {
                 keys.wrong(name, "has a line end or another character that no header field may have".into());
             }
